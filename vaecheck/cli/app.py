@@ -1,0 +1,84 @@
+"""The Typer root: the commands, the error boundary and the exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from vaecheck import __version__
+from vaecheck.cli import bench, demo, reconstruct, scale_factor, score, train, vaes, weights
+from vaecheck.cli.screen import errors
+from vaecheck.errors import VaecheckError
+
+INTERNAL, INTERRUPTED = 70, 130
+
+app = typer.Typer(
+    name="vaecheck",
+    help="Check a VAE before training a latent diffusion model on it.",
+    epilog="Exit codes: 0 good, 1 the gate says no, 2 bad input, 3 something needed is missing, 70 a bug, 130 interrupted.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"vaecheck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", envvar="VAECHECK_DEBUG", help="Show tracebacks.")] = False,
+) -> None:
+    if debug:
+        os.environ["VAECHECK_DEBUG"] = "1"
+
+
+app.command("reconstruct")(reconstruct.command)
+app.command("scale-factor")(scale_factor.command)
+app.command("score")(score.command)
+app.command("bench")(bench.command)
+app.add_typer(train.app, name="train")
+app.add_typer(weights.app, name="weights")
+app.command("vaes")(vaes.command)
+app.command("demo")(demo.command)
+
+
+def main() -> None:
+    """Run the command line. Whatever happens, what is printed is a sentence and the exit code is the contract's."""
+    try:
+        app()
+    except VaecheckError as error:
+        _say(error.message, error.hint)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        errors().print("interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; Python must not complain while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        traceback.print_exc()
+        _say(f"internal error: {error}", "This is a bug in vaecheck. Please report it with the lines above.")
+        sys.exit(INTERNAL)
+    else:
+        return
+    if os.environ.get("VAECHECK_DEBUG"):
+        traceback.print_exc()
+    sys.exit(code)
+
+
+def _say(message: str, hint: str) -> None:
+    console = errors()
+    console.print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    if hint:
+        console.print(f"[bold]hint:[/bold] {escape(hint)}", highlight=False, soft_wrap=True)

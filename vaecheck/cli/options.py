@@ -1,0 +1,182 @@
+"""The options that commands share, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaecheck.errors import InputError
+
+if TYPE_CHECKING:
+    from vaecheck.tasks.settings import Settings
+
+DEFAULT_MAX_PIXELS = 178_956_970
+PICTURES, MODEL, METRICS, OUTPUT, MACHINE = "Pictures", "Model", "Metrics", "Output", "Machine"
+
+
+class Fit(StrEnum):
+    crop = "crop"
+    pad = "pad"
+    resize = "resize"
+    none = "none"
+    adm = "adm"
+
+
+class Dtype(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class PosteriorUse(StrEnum):
+    mode = "mode"
+    sample = "sample"
+
+
+class LpipsNet(StrEnum):
+    alex = "alex"
+    vgg = "vgg"
+    squeeze = "squeeze"
+
+
+class BadImages(StrEnum):
+    skip = "skip"
+    fail = "fail"
+
+
+class Icc(StrEnum):
+    ignore = "ignore"
+    srgb = "srgb"
+
+
+class YardstickOn(StrEnum):
+    sample = "sample"
+    all = "all"
+    none = "none"
+
+
+def batch_size(text: str) -> int | None:
+    """'auto' -> None; else a whole number from 1."""
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise InputError(f"--batch-size {text} is neither auto nor a number from 1", hint="Try --batch-size 8.")
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """'a,b, c' -> ('a', 'b', 'c')."""
+    if text is None:
+        return None
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise InputError("--metrics names no metric", hint="Try --metrics psnr_db,ssim.")
+    return found
+
+
+Images = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[IMAGES]",
+        help="A folder, a file, a glob, a .txt list, tar shards 'data-{000..009}.tar', or 'samples'.",
+    ),
+]
+Vae = Annotated[
+    str,
+    typer.Option(
+        "--vae",
+        metavar="REF",
+        help="An alias (sd-vae-ft-mse), a hub id owner/name[:subfolder][@revision], a diffusers folder, "
+        "or file.py:factory. `vaecheck vaes` lists the aliases.",
+        rich_help_panel=MODEL,
+    ),
+]
+Size = Annotated[int, typer.Option(min=1, help="Side of the pictures, in pixels.", rich_help_panel=PICTURES)]
+FitOption = Annotated[Fit, typer.Option("--fit", help="How a picture is brought to the size.", rich_help_panel=PICTURES)]
+Limit = Annotated[int | None, typer.Option(min=1, help="The first N pictures in order.", rich_help_panel=PICTURES)]
+Sample = Annotated[int | None, typer.Option(min=1, help="N pictures drawn with the seed.", rich_help_panel=PICTURES)]
+BadImagesOption = Annotated[
+    BadImages,
+    typer.Option("--bad-images", help="Count and list unreadable pictures, or end.", rich_help_panel=PICTURES),
+]
+IccOption = Annotated[
+    Icc,
+    typer.Option("--icc", help="Colour profiles: ignored, as training loaders do, or applied.", rich_help_panel=PICTURES),
+]
+Background = Annotated[str, typer.Option(help="Colour behind transparent pixels.", rich_help_panel=PICTURES)]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", min=1, help="Larger pictures are skipped unread.", rich_help_panel=PICTURES)
+]
+Posterior = Annotated[
+    PosteriorUse,
+    typer.Option("--posterior", help="Decode the posterior's mean (mode) or a sample.", rich_help_panel=MODEL),
+]
+DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Type of the VAE's weights.", rich_help_panel=MODEL)]
+ScalingFactor = Annotated[
+    float | None,
+    typer.Option("--scaling-factor", help="Factor to judge instead of the shipped one.", rich_help_panel=MODEL),
+]
+ShiftFactor = Annotated[
+    float | None, typer.Option("--shift-factor", help="Shift to judge instead of the shipped one.", rich_help_panel=MODEL)
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,C", help="Only these metrics; one that cannot be had ends with 3.", rich_help_panel=METRICS),
+]
+LpipsNetOption = Annotated[LpipsNet, typer.Option("--lpips-net", help="Backbone of LPIPS.", rich_help_panel=METRICS)]
+InceptionWeights = Annotated[
+    Path | None, typer.Option("--inception-weights", help="File or folder of Inception's weights.", rich_help_panel=METRICS)
+]
+LpipsWeights = Annotated[
+    Path | None, typer.Option("--lpips-weights", help="File or folder of LPIPS's backbone.", rich_help_panel=METRICS)
+]
+Yardstick = Annotated[
+    YardstickOn,
+    typer.Option(
+        "--yardstick", help="Measure simple codecs beside the VAE: on 64 pictures, all, or not.", rich_help_panel=METRICS
+    ),
+]
+BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Pictures in a batch.", rich_help_panel=MACHINE)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=MACHINE)
+]
+Seed = Annotated[int, typer.Option(help="Of every random draw.", rich_help_panel=MACHINE)]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=MACHINE)]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder for result.json, the report and the grids.", rich_help_panel=OUTPUT),
+]
+SaveReconstructions = Annotated[
+    Path | None,
+    typer.Option("--save-reconstructions", metavar="DIR", help="Write each one as a PNG.", rich_help_panel=OUTPUT),
+]
+Json = Annotated[bool, typer.Option("--json", help="The result document on stdout, nothing else.", rich_help_panel=OUTPUT)]
+
+
+def images_or_samples(images: str | None) -> str:
+    """A command that needs pictures and gets none takes the bundled ones, and says so."""
+    if images is None:
+        from vaecheck.cli.screen import errors
+
+        errors().print("no IMAGES given: using the bundled samples", highlight=False)
+        return "samples"
+    return images
+
+
+def settings(given: Mapping[str, Any]) -> Settings:
+    """The Settings of a command, from its own parameters by name."""
+    from vaecheck.tasks.settings import Settings
+
+    known = {name: value for name, value in given.items() if name in Settings.__dataclass_fields__}
+    known = {name: str(value) if isinstance(value, StrEnum) else value for name, value in known.items()}
+    if "batch_size" in known:
+        known["batch_size"] = batch_size(known["batch_size"])
+    if "metrics" in known:
+        known["metrics"] = names(known["metrics"])
+    return Settings(**known)

@@ -1,0 +1,47 @@
+"""vaecheck reconstruct"""
+
+from __future__ import annotations
+
+from vaecheck.cli import options as o
+from vaecheck.cli import screen
+
+
+def command(
+    vae: o.Vae,
+    images: o.Images = None,
+    size: o.Size = 256,
+    fit: o.FitOption = o.Fit.crop,
+    limit: o.Limit = None,
+    sample: o.Sample = None,
+    bad_images: o.BadImagesOption = o.BadImages.skip,
+    icc: o.IccOption = o.Icc.ignore,
+    background: o.Background = "white",
+    max_pixels: o.MaxPixels = o.DEFAULT_MAX_PIXELS,
+    posterior: o.Posterior = o.PosteriorUse.mode,
+    dtype: o.DtypeOption = o.Dtype.auto,
+    metrics: o.Metrics = None,
+    lpips_net: o.LpipsNetOption = o.LpipsNet.alex,
+    inception_weights: o.InceptionWeights = None,
+    lpips_weights: o.LpipsWeights = None,
+    yardstick: o.Yardstick = o.YardstickOn.sample,
+    batch_size: o.BatchSize = "auto",
+    device: o.Device = "auto",
+    workers: o.Workers = None,
+    seed: o.Seed = 0,
+    offline: o.Offline = False,
+    out: o.Out = None,
+    save_reconstructions: o.SaveReconstructions = None,
+    json: o.Json = False,
+) -> None:
+    """Encode and decode every picture: every metric, comparison grids, a report.
+
+    Example: vaecheck reconstruct ./images --vae sd-vae-ft-mse --out report
+    """
+    from vaecheck.tasks.reconstruct import missing_on_demand, reconstruct
+
+    settings = o.settings(locals())
+    with screen.listening() as listener:
+        result, shown = reconstruct(o.images_or_samples(images), vae, settings, listener)
+    result = screen.finish(result, out=out, as_json=json, shown=shown)
+    if missing := missing_on_demand(result, settings.metrics):
+        raise missing

@@ -1,0 +1,40 @@
+"""vaecheck scale-factor"""
+
+from __future__ import annotations
+
+from vaecheck.cli import options as o
+from vaecheck.cli import screen
+
+
+def command(
+    vae: o.Vae,
+    images: o.Images = None,
+    size: o.Size = 256,
+    fit: o.FitOption = o.Fit.crop,
+    limit: o.Limit = None,
+    sample: o.Sample = None,
+    bad_images: o.BadImagesOption = o.BadImages.skip,
+    icc: o.IccOption = o.Icc.ignore,
+    background: o.Background = "white",
+    max_pixels: o.MaxPixels = o.DEFAULT_MAX_PIXELS,
+    posterior: o.Posterior = o.PosteriorUse.mode,
+    dtype: o.DtypeOption = o.Dtype.auto,
+    scaling_factor: o.ScalingFactor = None,
+    shift_factor: o.ShiftFactor = None,
+    batch_size: o.BatchSize = "auto",
+    device: o.Device = "auto",
+    workers: o.Workers = None,
+    seed: o.Seed = 0,
+    offline: o.Offline = False,
+    out: o.Out = None,
+    json: o.Json = False,
+) -> None:
+    """Latent statistics over all pictures and the scaling they recommend, global and per channel.
+
+    Example: vaecheck scale-factor ./images --vae sd-vae-ft-mse
+    """
+    from vaecheck.tasks.scale_factor import scale_factor
+
+    with screen.listening() as listener:
+        result = scale_factor(o.images_or_samples(images), vae, o.settings(locals()), listener)
+    screen.finish(result, out=out, as_json=json)

@@ -1,0 +1,106 @@
+"""What a command says while it runs and when it ends: progress and warnings on stderr, the result on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import ProgressColumn, Task, TaskID
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaecheck.results.types import Result, Shown
+    from vaecheck.tasks.settings import Listener
+
+NARROWEST = 80
+
+
+def errors() -> Console:
+    return Console(stderr=True)
+
+
+def output() -> Console:
+    """stdout; a pipe has no width of its own, so COLUMNS or 80 is taken."""
+    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or NARROWEST)
+    return Console(width=wide, soft_wrap=False)
+
+
+def warn(text: str) -> None:
+    errors().print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False)
+
+
+class Rate(ProgressColumn):
+    """Pictures a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    """Progress bars on stderr, which vanish when it is no terminal."""
+    from vaecheck.tasks.settings import Listener
+
+    console = errors()
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        current: list[TaskID] = []
+        downloads: dict[str, TaskID] = {}
+
+        def start(title: str, total: int | None) -> None:
+            for task in current:
+                progress.remove_task(task)
+            current[:] = [progress.add_task(escape(title), total=total)]
+
+        def advance(images: int) -> None:
+            progress.advance(current[0], images)
+
+        def download(name: str, done: int, total: int | None) -> None:
+            if name not in downloads:
+                downloads[name] = progress.add_task(f"Downloading {escape(name)}", total=total)
+                if progress.disable:
+                    console.print(f"downloading {escape(name)}", highlight=False)
+            progress.update(downloads[name], completed=done, total=total)
+
+        yield Listener(start, advance, warn, download)
+
+
+@contextmanager
+def downloading() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Progress of downloads alone."""
+    with listening() as listener:
+        assert listener.download is not None
+        yield listener.download
+
+
+def print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def finish(result: Result, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = ()) -> Result:
+    """Write the folder, then print the table or the document."""
+    from vaecheck.render.report import write_report
+    from vaecheck.render.terminal import show
+    from vaecheck.results.files import to_document
+
+    if out is not None:
+        result = write_report(result, shown, out)
+    if as_json:
+        print_json(to_document(result))
+    else:
+        show(result, output(), out)
+    for text in result.warnings:
+        warn(text)
+    return result

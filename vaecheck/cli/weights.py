@@ -1,0 +1,72 @@
+"""vaecheck weights list / fetch / verify / import"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from vaecheck import weights
+from vaecheck.cli import options as o
+from vaecheck.cli import screen
+from vaecheck.errors import WeightsError
+
+app = typer.Typer(help="The weight files of the metric networks.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(json: o.Json = False) -> None:
+    """Every file the metrics can need, where it was found and what is wrong with it."""
+    _show(weights.listing(), json)
+
+
+@app.command()
+def verify(json: o.Json = False) -> None:
+    """Hash every file that was found; end with 3 when one is not the published one."""
+    rows = weights.verify()
+    _show(rows, json)
+    if broken := [row for row in rows if row.found is not None and not row.found.published]:
+        raise WeightsError(f"not the published file: {', '.join(row.name for row in broken)}", hint=broken[0].problem)
+
+
+@app.command()
+def fetch(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All by default.")] = None) -> None:
+    """Download weight files, check their hashes and put them where they are looked for."""
+    with screen.downloading() as progress:
+        for file in weights.fetch(tuple(names) if names else None, progress):
+            screen.output().print(f"{file.name}: {file.path}", markup=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    name: Annotated[str, typer.Argument(help="As `weights list` calls it.")],
+    file: Annotated[Path, typer.Argument(help="A file brought by hand.")],
+) -> None:
+    """Check a file and copy it to where it is looked for."""
+    found = weights.import_file(name, file)
+    screen.output().print(f"{found.name}: {found.path}", markup=False, soft_wrap=True)
+
+
+def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:
+    if json:
+        screen.print_json([asdict(row) | {"found": _found(row)} for row in rows])
+        return
+    for row in rows:
+        state = "absent" if row.found is None else "published" if row.found.published else "NOT the published file"
+        table = Table.grid(padding=(0, 2))
+        table.add_row("", "state", state if row.found is None else f"{state}, from {row.found.origin}")
+        table.add_row("", "file", str(row.found.path) if row.found else row.published.file_name)
+        table.add_row("", "for", f"{', '.join(row.published.needed_by)} ({row.published.megabytes} MB)")
+        table.add_row("", "source", f"{row.published.url} ({row.published.licence})")
+        if row.problem:
+            table.add_row("", "remedy", row.problem)
+        console = screen.output()
+        console.print(row.name, style="bold", markup=False)
+        console.print(table, markup=False)
+
+
+def _found(row: weights.Listed) -> dict[str, object] | None:
+    return None if row.found is None else asdict(row.found) | {"path": str(row.found.path)}

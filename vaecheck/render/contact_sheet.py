@@ -1,0 +1,174 @@
+"""Grids of original, reconstruction and amplified difference, to be judged by eye.
+
+Why one fixed amplification: a difference stretched to its own maximum makes every VAE look equally bad, and
+two grids could not be compared.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from vaecheck.errors import InputError
+from vaecheck.render.printable import printable, shortened
+from vaecheck.results.files import write_atomically
+from vaecheck.results.types import Shown
+
+AMPLIFICATION = 4
+LARGEST_SIDE = 512
+SMALLEST_SIDE = 128
+COLUMNS = ("original", "reconstruction", f"|difference| × {AMPLIFICATION}")
+WINDOW_COLUMNS = ("worst window, original", "worst window, reconstruction")
+
+_ROLES = {"worst": "Worst by PSNR", "median": "Nearest to the median", "best": "Best by PSNR"}
+_PAPER, _INK, _FAINT, _BAND = (255, 255, 255), (24, 24, 27), (82, 82, 91), (228, 228, 231)
+_MARGIN, _GAP = 16, 8
+_STRIP, _GROUP, _CAPTION = 36, 40, 28
+_Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _RowOfCells:
+    caption: str
+    cells: tuple[Image.Image, ...]
+
+
+def grid(shown: Sequence[Shown]) -> Image.Image:
+    """All pictures to show, worst, median and best, one a row: original, reconstruction, |difference| x 4.
+
+    8-bit RGB (H, W, 3) in, an RGB picture out. Pictures above 512 pixels a side are drawn smaller and tiny ones
+    enlarged by a whole factor; their caption says so. Raises InputError where there is nothing to draw.
+    """
+    groups = {title: [_row(each) for each in shown if each.role == role] for role, title in _ROLES.items()}
+    return _draw({title: rows for title, rows in groups.items() if rows}, COLUMNS)
+
+
+def worst(shown: Sequence[Shown]) -> Image.Image:
+    """The worst pictures, each with the window that lost most, enlarged: where to look for what the VAE drops."""
+    rows = [_row(each, window=True) for each in shown if each.role == "worst"]
+    return _draw({_ROLES["worst"]: rows} if rows else {}, COLUMNS + WINDOW_COLUMNS)
+
+
+def strip(shown: Shown, largest_side: int = LARGEST_SIDE) -> Image.Image:
+    """Original, reconstruction and amplified difference side by side, without words."""
+    cells, _ = _cells(shown, largest_side)
+    width = sum(cell.width for cell in cells) + _GAP * (len(cells) - 1)
+    sheet = Image.new("RGB", (width, cells[0].height), _PAPER)
+    for place, cell in enumerate(cells):
+        sheet.paste(cell, (place * (cell.width + _GAP), 0))
+    return sheet
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG that appears whole or not at all."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    write_atomically(path, buffer.getvalue())
+
+
+def psnr_in_words(shown: Shown) -> str:
+    """ "24.3 dB"; without a finite PSNR "identical", or "not finite" where the decoder gave NaN or infinity."""
+    if shown.psnr_db is not None:
+        return f"{shown.psnr_db:.1f} dB"
+    return "identical" if np.array_equal(np.asarray(shown.original), np.asarray(shown.reconstruction)) else "not finite"
+
+
+def difference(shown: Shown) -> _Array:
+    """(H, W, 3) uint8: min(255, 4 |original - reconstruction|)."""
+    error = np.abs(np.asarray(shown.original, dtype=np.int16) - np.asarray(shown.reconstruction, dtype=np.int16))
+    return np.minimum(error * AMPLIFICATION, 255).astype(np.uint8)
+
+
+def _row(shown: Shown, *, window: bool = False) -> _RowOfCells:
+    cells, note = _cells(shown, LARGEST_SIDE)
+    caption = f"{shortened(_in_latin(shown.id), 56)}   {psnr_in_words(shown)}{note}"
+    return _RowOfCells(caption, cells + _windows(shown, cells[0].size) if window else cells)
+
+
+def _cells(shown: Shown, largest_side: int) -> tuple[tuple[Image.Image, ...], str]:
+    """The three pictures at the size to draw, and what was done to their size."""
+    arrays = (np.asarray(shown.original), np.asarray(shown.reconstruction), difference(shown))
+    pictures = [Image.fromarray(array) for array in arrays]
+    width, height = pictures[0].size
+    longest = max(width, height)
+    if longest > largest_side:
+        size = max(1, round(width * largest_side / longest)), max(1, round(height * largest_side / longest))
+        note = f"   (drawn at {size[0]}x{size[1]}, is {width}x{height})"
+        return tuple(picture.resize(size, Image.Resampling.BOX) for picture in pictures), note
+    factor = min(-(-SMALLEST_SIDE // longest), largest_side // longest)
+    if factor > 1:
+        size = width * factor, height * factor
+        return tuple(p.resize(size, Image.Resampling.NEAREST) for p in pictures), f"   (enlarged {factor} times)"
+    return tuple(pictures), ""
+
+
+def _windows(shown: Shown, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+    """The quarter-sized window of largest total error, of the original and of the reconstruction, enlarged to `size`."""
+    height, width = np.asarray(shown.original).shape[:2]
+    window = max(1, height // 4), max(1, width // 4)
+    top, left = _largest_sum(difference(shown).sum(axis=2, dtype=np.int64), window)
+    box = (left, top, left + window[1], top + window[0])
+    original, reconstruction = (
+        Image.fromarray(np.asarray(array)).crop(box).resize(size, Image.Resampling.NEAREST)
+        for array in (shown.original, shown.reconstruction)
+    )
+    return original, reconstruction
+
+
+def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int, int]:
+    """Top left corner of the window of this (height, width) with the largest sum, by a table of running sums."""
+    table = np.pad(error, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    height, width = window
+    sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return int(top), int(left)
+
+
+def _in_latin(text: str) -> str:
+    r"""Pillow's built-in font has Latin letters only: others are shown as escapes, so that ids stay apart."""
+    return printable(text).encode("latin-1", "backslashreplace").decode("latin-1")
+
+
+@lru_cache(maxsize=4)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _draw(groups: dict[str, list[_RowOfCells]], columns: Sequence[str]) -> Image.Image:
+    rows = [row for group in groups.values() for row in group]
+    if not rows:
+        raise InputError("there are no pictures to draw", hint="Measure at least one picture.")
+    width = max(SMALLEST_SIDE, *(cell.width for row in rows for cell in row.cells), *map(_name_width, columns))
+    sheet_width = 2 * _MARGIN + len(columns) * width + (len(columns) - 1) * _GAP
+    sheet_width = max(sheet_width, 2 * _MARGIN + max(round(_font(14).getlength(row.caption)) for row in rows))
+    lefts = [_MARGIN + place * (width + _GAP) for place in range(len(columns))]
+    height = _STRIP + sum(_GROUP + sum(_CAPTION + row.cells[0].height for row in group) for group in groups.values())
+    sheet = Image.new("RGB", (sheet_width, height + _MARGIN), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+
+    pen.rectangle((0, 0, sheet_width, _STRIP - 1), fill=_INK)
+    for left, name in zip(lefts, columns, strict=True):
+        pen.text((left, _STRIP // 2), name, fill=_PAPER, font=_font(16), anchor="lm")
+    top = _STRIP
+    for title, group in groups.items():
+        pen.rectangle((0, top + _GAP, sheet_width, top + _GROUP - 1), fill=_BAND)
+        pen.text((_MARGIN, top + (_GAP + _GROUP) // 2), title, fill=_INK, font=_font(16), anchor="lm")
+        top += _GROUP
+        for row in group:
+            pen.text((_MARGIN, top + _CAPTION // 2 + 2), row.caption, fill=_FAINT, font=_font(14), anchor="lm")
+            top += _CAPTION
+            for left, cell in zip(lefts, row.cells, strict=True):
+                sheet.paste(cell, (left, top))
+            top += row.cells[0].height
+    return sheet
+
+
+def _name_width(name: str) -> int:
+    return round(_font(16).getlength(name)) + _GAP

@@ -1,0 +1,262 @@
+"""A result as rows of text, before any form: terminal, Markdown and page all draw from here.
+
+Why one place: three renderers that each chose their own rows and digits would soon disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vaecheck.render import figures
+from vaecheck.render.figures import ABSENT
+from vaecheck.render.verdict import is_quality, judge
+from vaecheck.results.types import Measure, Result, Scaling, Yardstick
+
+Pairs = tuple[tuple[str, str], ...]
+
+_TITLES = {
+    "psnr_db": "PSNR",
+    "ssim": "SSIM",
+    "lpips_alex": "LPIPS (AlexNet)",
+    "lpips_vgg": "LPIPS (VGG)",
+    "lpips_squeeze": "LPIPS (SqueezeNet)",
+    "rfid": "rFID",
+    "kid": "KID",
+    "kl_nats_per_image": "KL per picture",
+    "kl_nats_per_element": "KL per latent value",
+    "kl_bits_per_pixel": "KL per pixel",
+    "latent_mean": "Mean of the latents",
+    "latent_std": "Std of the latents",
+    "posterior_std": "Std of the posterior",
+    "latent_shape": "Latent shape",
+    "compression_ratio": "Compression",
+    "encode_images_per_second": "Encoding",
+    "decode_images_per_second": "Decoding",
+    "peak_memory_bytes": "Peak memory",
+    "encode_flops_per_image": "Encoding one picture",
+    "decode_flops_per_image": "Decoding one picture",
+}
+_KINDS = {
+    "reconstruct": "Reconstruction",
+    "score": "Score of given reconstructions",
+    "scale-factor": "Scale factor",
+    "bench": "Speed and memory",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure as text. better: "higher", "lower" or "". yardsticks: their figures, in the result's order."""
+
+    name: str
+    title: str
+    value: str
+    interval: str
+    better: str
+    n: str
+    yardsticks: tuple[str, ...]
+    judgement: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Measures of one theme. yardsticks: the names that head the rows' yardstick cells."""
+
+    title: str
+    rows: tuple[Row, ...]
+    yardsticks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why a figure is not to be relied on, or is not there."""
+
+    name: str
+    status: str
+    reason: str
+
+
+def title(result: Result) -> str:
+    return _KINDS.get(result.kind, result.kind)
+
+
+def sections(result: Result) -> tuple[Section, ...]:
+    """The measures by theme; a theme without a measure is left out."""
+    themes: dict[str, list[Measure]] = {"Reconstruction": [], "Latents": [], "Speed and memory": []}
+    for name, measure in result.measures.items():
+        speed = name.endswith(("_per_second", "_bytes")) or "_flops" in name
+        theme = "Reconstruction" if is_quality(name) else "Speed and memory" if speed else "Latents"
+        themes[theme].append(measure)
+    return tuple(_section(theme, measures, result) for theme, measures in themes.items() if measures)
+
+
+def notes(result: Result) -> tuple[Note, ...]:
+    """Every measure that is unreliable or unavailable, with its reason and remedy, and images treated apart."""
+    found = [Note(m.name, m.status, m.reason) for m in result.measures.values() if m.status != "ok"]
+    for measure in result.measures.values():
+        identical = measure.counts.get("identical", 0)
+        if identical and measure.status == "ok":
+            pairs = figures.count(identical, "identical pair")
+            found.append(Note(measure.name, "note", f"{pairs} left out of the mean: no finite value"))
+    return tuple(found)
+
+
+def yardstick_notes(result: Result) -> tuple[str, ...]:
+    """What each yardstick is, and the VAE's own figures where it was measured on fewer pictures."""
+    return tuple(_describe(yardstick, result) for yardstick in result.yardsticks)
+
+
+def vae_in_words(result: Result) -> str:
+    """ "kl-f8-tiny (KLAutoencoder): f8, 4 channels, 1,234,567 parameters, float32"; empty without a VAE."""
+    vae = result.vae
+    if vae is None:
+        return ""
+    parts = [f"f{vae.f}", figures.count(vae.latent_channels, "latent channel")]
+    if vae.parameters is not None:
+        parts.append(figures.count(vae.parameters, "parameter"))
+    parts.append(vae.dtype)
+    if vae.deterministic:
+        parts.append("deterministic encoder")
+    return f"{vae.ref} ({vae.class_name}): {', '.join(parts)}"
+
+
+def data_in_words(result: Result) -> str:
+    """ "100 pictures from samples, 256 px (crop), on cpu"."""
+    data = result.data
+    size = "at their own size" if data.size is None else f"{data.size} px"
+    accelerator = result.environment.accelerator
+    device = f"{result.environment.device} ({accelerator})" if accelerator else result.environment.device
+    return f"{figures.count(data.count, 'picture')} from {data.source}, {size} ({data.fit}), on {device}"
+
+
+def intake(result: Result) -> tuple[str, ...]:
+    """How many pictures each intake policy touched: "exif rotated: 3 pictures"."""
+    return tuple(
+        f"{name.replace('_', ' ')}: {figures.count(n, 'picture')}" for name, n in result.data.notes.items() if n
+    )
+
+
+def unet_cost(result: Result) -> tuple[tuple[str, str, str, str, bool], ...]:
+    """f, latent shape, tokens and FLOPs of one U-Net step, and whether it is this VAE's row."""
+    return tuple(
+        (
+            f"f{cost.f}",
+            " × ".join(str(side) for side in cost.latent_shape),
+            f"{cost.tokens:,}",
+            figures.flops(cost.flops),
+            cost.is_this_vae,
+        )
+        for cost in result.unet_cost
+    )
+
+
+def scaling_summary(scaling: Scaling) -> Pairs:
+    """The global figures of `scale-factor`, in the order in which a trainer needs them."""
+    interval = scaling.scaling_factor_ci95
+    factor = figures.number(scaling.scaling_factor, interval)
+    if interval:
+        low, high = (figures.number(bound, interval) for bound in interval)
+        factor += f"  (95 % interval {low} to {high})"
+    first = ", ".join(f"{_words(name)} {figures.number(amount)}" for name, amount in scaling.first_batch.items())
+    rows = [
+        ("scaling factor, 1 / std", factor),
+        ("shift factor", figures.number(scaling.shift_factor)),
+        ("std of posterior samples", figures.number(scaling.std)),
+        ("std of posterior means", figures.number(scaling.std_of_means)),
+        ("mean", figures.number(scaling.mean)),
+    ]
+    if first:
+        rows.append(("first batch only (the LDM recipe)", first))
+    rows.append(("shipped", _shipped(scaling)))
+    return tuple(rows)
+
+
+def channels(scaling: Scaling) -> tuple[tuple[str, str, str], ...]:
+    """Channel number, mean and std of every latent channel."""
+    return tuple(
+        (str(number), figures.number(channel["mean"]), figures.number(channel["std"]))
+        for number, channel in enumerate(scaling.per_channel)
+    )
+
+
+def settings(result: Result) -> Pairs:
+    return tuple((_words(name), setting_in_words(value)) for name, value in result.settings.items())
+
+
+def environment(result: Result) -> Pairs:
+    """Hardware, versions and timings."""
+    found = result.environment
+    rows = [
+        ("device", f"{found.device} ({found.accelerator})" if found.accelerator else found.device),
+        ("processor", f"{found.cpu}, {figures.count(found.threads, 'thread')}"),
+        ("platform", found.platform),
+        ("started", found.started),
+        ("versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())),
+        ("seconds", ", ".join(f"{_words(k)} {figures.number(v, significant=3)}" for k, v in found.seconds.items())),
+    ]
+    if result.vae is not None and result.vae.sha256:
+        rows.append(("weights' sha256", result.vae.sha256))
+    if result.data.fingerprint:
+        rows.append(("pictures' fingerprint", result.data.fingerprint))
+    return tuple((name, text) for name, text in rows if text)
+
+
+def setting_in_words(value: Any) -> str:
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(setting_in_words(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {setting_in_words(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _section(theme: str, measures: list[Measure], result: Result) -> Section:
+    yardsticks = result.yardsticks if theme == "Reconstruction" else ()
+    rows = tuple(_row(measure, yardsticks) for measure in measures)
+    return Section(theme, rows, tuple(yardstick.name for yardstick in yardsticks))
+
+
+def _row(measure: Measure, yardsticks: tuple[Yardstick, ...]) -> Row:
+    return Row(
+        name=measure.name,
+        title=_TITLES.get(measure.name, measure.name),
+        value=figures.value(measure),
+        interval=figures.interval(measure),
+        better=measure.better or "",
+        n=f"{measure.n:,}" if measure.n else ABSENT,
+        yardsticks=tuple(_yardstick_cell(measure, yardstick) for yardstick in yardsticks),
+        judgement=judge(measure.name, measure, yardsticks),
+        status=measure.status,
+    )
+
+
+def _yardstick_cell(measure: Measure, yardstick: Yardstick) -> str:
+    """The yardstick's figure to the digits of the VAE's own, so that the two can be read side by side."""
+    theirs = yardstick.measures.get(measure.name)
+    if theirs is None or not isinstance(theirs.value, (int, float)):
+        return ABSENT
+    return figures.number(float(theirs.value), measure.ci95 or theirs.ci95)
+
+
+def _describe(yardstick: Yardstick, result: Result) -> str:
+    words = f"{yardstick.name}: {yardstick.description}" if yardstick.description else yardstick.name
+    if yardstick.n == result.data.count:
+        return words
+    own = ", ".join(f"{name} {figures.value(m)}" for name, m in yardstick.vae.items() if m.value is not None)
+    fewer = f"{words} (measured on {figures.count(yardstick.n, 'picture')} only"
+    return f"{fewer}, where this VAE has {own})" if own else f"{fewer})"
+
+
+def _shipped(scaling: Scaling) -> str:
+    parts = [f"{_words(name)} {figures.number(v)}" for name, v in scaling.shipped.items() if v is not None]
+    return f"{', '.join(parts)}: {scaling.verdict}" if parts else "nothing"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

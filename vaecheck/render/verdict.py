@@ -1,0 +1,187 @@
+"""What the figures mean in plain words: one sentence for the run, one for each measure.
+
+Why every judgement is relative to a yardstick on the same pictures: no threshold of PSNR or LPIPS holds for
+faces, text and maps alike, but a trained VAE that loses to PCA patches of its own size is at fault anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vaecheck.render import figures
+from vaecheck.render.printable import printable, shortened
+from vaecheck.results.types import Measure, Result, Scaling, Yardstick
+
+Level = Literal["good", "caution", "bad", "info"]
+
+_QUALITY = ("psnr_db", "ssim", "lpips_", "rfid", "kid", "fd_")
+_CODECS = {"linear": "a linear codec of the same size", "bicubic": "bicubic down and up by the same f"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence or a few, and how grave: "good", "caution", "bad", or "info" where nothing is judged."""
+
+    sentence: str
+    level: Level
+
+
+def is_quality(name: str) -> bool:
+    """Whether a measure says how near the reconstruction is to the original."""
+    return name.startswith(_QUALITY)
+
+
+def judge(name: str, measure: Measure, yardsticks: Sequence[Yardstick]) -> str:
+    """One measure in words, beside the yardsticks on the same pictures: "+2.1 dB above a linear codec ..."."""
+    if measure.status == "unavailable":
+        return "not measured"
+    words = _against(name, yardsticks) or _meaning(name, measure)
+    if measure.status == "unreliable":
+        return f"unreliable; {words}" if words else "unreliable"
+    return words
+
+
+def verdict(result: Result) -> Verdict:
+    """Is this VAE good enough on these pictures? Unreliable figures are named first."""
+    if result.scaling is not None:
+        return _of_scaling(result.scaling)
+    if result.kind == "bench":
+        return _of_bench(result.measures)
+    return _of_reconstruction(result)
+
+
+def _of_reconstruction(result: Result) -> Verdict:
+    broken = max((measure.counts.get("non_finite", 0) for measure in result.measures.values()), default=0)
+    if broken:
+        pictures = figures.count(broken, "reconstruction")
+        return Verdict(
+            f"{pictures} of {result.data.count:,} hold NaN or infinity: this VAE is broken as it runs here.", "bad"
+        )
+    judged = _judge_all(result)
+    unreliable = [name for name, measure in result.measures.items() if measure.status == "unreliable"]
+    first = f"Not to be relied on: {', '.join(unreliable)} (why: see the notes). " if unreliable else ""
+    return Verdict(first + judged.sentence + _worst_picture(result), judged.level)
+
+
+def _judge_all(result: Result) -> Verdict:
+    linear = next((yardstick for yardstick in result.yardsticks if yardstick.name == "linear"), None)
+    gains = {name: gain for name, gain in _gains(linear) if linear.vae[name].status == "ok"} if linear else {}
+    pictures = f"these {result.data.count:,} pictures" if result.data.count != 1 else "this picture"
+    if not gains or linear is None:
+        return Verdict(f"No yardstick was measured on {pictures}, so the figures stand alone.", "info")
+    lost = [name for name, gain in gains.items() if gain <= 0]
+    won = [name for name in gains if name not in lost]
+    if not lost:
+        return Verdict(
+            f"Better than a linear codec of the same size on {pictures} in every figure compared: "
+            f"{_values(won, linear)}. That is the floor any trained VAE must clear.",
+            "good",
+        )
+    if not won:
+        return Verdict(
+            f"Something is wrong: on {pictures} this VAE is not better than a linear codec of the same size: "
+            f"{_values(lost, linear)}. Suspect its weights, its input range or its channel order.",
+            "bad",
+        )
+    return Verdict(
+        f"Something is wrong, or this VAE trades fidelity for looks: on {pictures} it is not better than a linear "
+        f"codec of the same size in {_values(lost, linear)}; it is better in {_values(won, linear)}.",
+        "caution",
+    )
+
+
+def _of_scaling(scaling: Scaling) -> Verdict:
+    factor = figures.number(scaling.scaling_factor, scaling.scaling_factor_ci95)
+    advice = f"Multiply latents by {factor}"
+    if scaling.scaling_factor_ci95:
+        low, high = scaling.scaling_factor_ci95
+        bounds = [figures.number(bound, scaling.scaling_factor_ci95) for bound in (low, high)]
+        advice += f" (95 % interval {bounds[0]} to {bounds[1]})"
+    shipped, after = scaling.shipped.get("scaling_factor"), scaling.shipped.get("std_after")
+    if scaling.verdict == "unknown" or shipped is None or after is None:
+        return Verdict(f"{advice}. The VAE ships no scaling factor to judge.", "info")
+    judged = f"The shipped factor {figures.number(shipped)} leaves latents with std {after:.3g} where 1 is meant"
+    if scaling.verdict == "ok":
+        return Verdict(f"{judged}: it fits these pictures. {advice} for exactly 1.", "good")
+    return Verdict(f"{judged}: it is wrong for these pictures. {advice}.", "bad")
+
+
+def _of_bench(measures: Mapping[str, Measure]) -> Verdict:
+    speeds = [
+        f"{verb} {figures.value(measures[name])}"
+        for verb, name in (("Encodes", "encode_images_per_second"), ("decodes", "decode_images_per_second"))
+        if name in measures and measures[name].value is not None
+    ]
+    return Verdict(f"{', '.join(speeds)}." if speeds else "No speed could be measured.", "info")
+
+
+def _worst_picture(result: Result) -> str:
+    """The lowest PSNR of a picture: means hide it."""
+    column = result.per_image.columns.get("psnr_db", ())
+    known = [
+        (psnr_db, image_id)
+        for psnr_db, image_id in zip(column, result.per_image.ids, strict=False)
+        if psnr_db is not None
+    ]
+    if len(known) < 2:
+        return ""
+    psnr_db, image_id = min(known)
+    return f" The worst picture, {shortened(printable(image_id), 48)}, has {figures.number(psnr_db, significant=3)} dB."
+
+
+def _gains(yardstick: Yardstick) -> Iterator[tuple[str, float]]:
+    """By how much the VAE is better than the yardstick, in each measure that both have."""
+    for name, theirs in yardstick.measures.items():
+        ours = yardstick.vae.get(name)
+        if ours is None or not isinstance(ours.value, (int, float)) or not isinstance(theirs.value, (int, float)):
+            continue
+        if is_quality(name) and ours.better is not None:
+            sign = 1 if ours.better == "higher" else -1
+            yield name, sign * (ours.value - theirs.value)
+
+
+def _values(names: Sequence[str], yardstick: Yardstick) -> str:
+    pairs = (
+        f"{name} {figures.value(yardstick.vae[name])} against {figures.value(yardstick.measures[name], unit=False)}"
+        for name in names
+    )
+    return ", ".join(pairs)
+
+
+def _against(name: str, yardsticks: Sequence[Yardstick]) -> str:
+    by_name = {yardstick.name: yardstick for yardstick in yardsticks}
+    for codec, words in _CODECS.items():
+        gains = dict(_gains(by_name[codec])) if codec in by_name else {}
+        if name in gains:
+            return _gain_in_words(gains[name], by_name[codec].vae[name], by_name[codec].measures[name], words)
+    return ""
+
+
+def _gain_in_words(gain: float, ours: Measure, theirs: Measure, codec: str) -> str:
+    unit = f" {ours.unit}" if ours.unit not in ("", "1") else ""
+    if gain <= 0:
+        return f"not better than {codec} ({figures.value(theirs)}): something is wrong"
+    if ours.better == "higher":
+        return f"{figures.difference(gain)}{unit} above {codec}"
+    assert isinstance(theirs.value, (int, float))
+    if theirs.value > 0:
+        return f"{100 * gain / theirs.value:.0f} % below {codec}"
+    return f"{figures.difference(gain).lstrip('+')}{unit} below {codec}"
+
+
+def _meaning(name: str, measure: Measure) -> str:
+    """What follows from the figure by arithmetic alone; empty where nothing does."""
+    amount = measure.value
+    if not isinstance(amount, (int, float)) or amount <= 0:
+        return ""
+    if name == "latent_std":
+        return f"1 / std = {figures.number(1 / amount)}"
+    if name == "compression_ratio":
+        return f"{figures.number(amount)} pixel values for each latent value"
+    if name == "kl_bits_per_pixel":
+        return "an 8-bit RGB pixel has 24"
+    if name.endswith("_images_per_second"):
+        return f"{figures.number(1000 / amount, significant=3)} ms for one picture"
+    return ""

@@ -1,0 +1,299 @@
+"""A result on disk: result.json, per_image.csv, and files that are never seen half written.
+
+Why NaN and infinity are refused here too: they are not JSON, every other reader chokes on them, and a
+gate that compares with NaN lets everything through. A metric that yields one has a bug, so it is loud.
+
+Why a missing text, list or mapping is read as empty: results outlive versions, and fields get added.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from vaecheck.errors import InputError, VaecheckError
+from vaecheck.results.types import SCHEMA, Measure, PerImage, Result, VAECard
+
+RESULT_FILE = "result.json"
+PER_IMAGE_FILE = "per_image.csv"
+
+_ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling")
+_DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "class"}
+_NO_VALUE = object()
+
+
+def to_document(result: Result) -> dict[str, Any]:
+    """The contract's JSON document. Raises VaecheckError where a number is NaN or infinite."""
+    document: dict[str, Any] = _encode(replace(result, per_image=PerImage()), "")
+    del document["per_image"]
+    for key in _ONLY_WHERE_PRESENT:
+        if not document[key]:
+            del document[key]
+    return document
+
+
+def to_json(result: Result) -> str:
+    """`to_document` as indented JSON text with a newline at its end."""
+    return json.dumps(to_document(result), indent=2, allow_nan=False) + "\n"
+
+
+def from_document(document: Mapping[str, Any]) -> Result:
+    """The result that a JSON document holds. Raises InputError, naming the field that is wrong."""
+    schema = document.get("schema")
+    if isinstance(schema, bool) or not isinstance(schema, int):
+        raise InputError("the document has no schema number", hint="Give a result.json that vaecheck wrote.")
+    if schema > SCHEMA:
+        raise InputError(
+            f"the result has schema {schema}; this vaecheck reads up to {SCHEMA}",
+            hint="Upgrade: pip install --upgrade vaecheck.",
+        )
+    if schema < 1:
+        raise InputError(f"there is no schema {schema}", hint="Give a result.json that vaecheck wrote.")
+    for key in ("kind", "measures"):
+        if key not in document:
+            raise InputError(f"the document has no {key!r}", hint="Give a result.json that vaecheck wrote.")
+    environment = document.get("environment", {})
+    if isinstance(environment, dict):  # may be stripped from a kept baseline: it decides nothing
+        document = {**document, "environment": {"threads": 0, **environment}}
+    result: Result = _decode(Result, document, "")
+    return result
+
+
+def save(result: Result, out: Path) -> None:
+    """Write per_image.csv, then result.json, into the folder `out`; each appears whole or not at all."""
+    document = to_json(result)
+    write_atomically(out / PER_IMAGE_FILE, _to_csv(result.per_image))
+    write_atomically(out / RESULT_FILE, document)
+
+
+def load(folder: Path) -> Result:
+    """Read what `save` wrote. A folder without per_image.csv gives a result without per-image values.
+
+    Raises InputError for a missing folder or file, broken JSON, an unknown schema, a field of the wrong type.
+    """
+    if not folder.is_dir():
+        problem = f"{folder} is no folder" if folder.exists() else f"there is no result folder {folder}"
+        raise InputError(problem, hint="Give the folder that --out named.")
+    path = folder / RESULT_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no {RESULT_FILE}", hint="Give the folder that --out named.") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", hint="Check the permissions.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}", hint="Run the command again to rewrite it.") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} is not a result: it holds no JSON object", hint="Give the folder that --out named.")
+    try:
+        return replace(from_document(document), per_image=_load_csv(folder / PER_IMAGE_FILE))
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write under a temporary name in the same folder, then move; a failure leaves the old file as it was."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}", hint="Give another --out.") from error
+
+
+# --- records to JSON values -------------------------------------------------------------------------------
+
+
+def _encode(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return _finite(float(value), where)
+    if is_dataclass(value):
+        return _encode_record(value, where)
+    if isinstance(value, Mapping):
+        return {str(key): _encode(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    raise VaecheckError(f"{where.lstrip('.')} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _encode_record(record: Any, where: str) -> dict[str, Any]:
+    document = {}
+    for field in fields(record):
+        if isinstance(record, Measure) and field.name == "name":
+            continue
+        key = _DOCUMENT_NAMES.get((type(record), field.name), field.name)
+        document[key] = _encode(getattr(record, field.name), f"{where}.{key}")
+    return document
+
+
+def _finite(number: float, where: str) -> float:
+    if not math.isfinite(number):
+        raise VaecheckError(
+            f"{where.lstrip('.')} is {number}: a result holds no NaN and no infinity",
+            hint="Please report this as a bug of vaecheck.",
+        )
+    return number
+
+
+# --- JSON values to records, by the types of their fields -------------------------------------------------
+
+
+def _decode(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return value
+    if value is _NO_VALUE:
+        return _empty(hint, where)
+    if origin in (Union, types.UnionType):
+        return _decode_union(typing.get_args(hint), value, where)
+    if origin is Literal:
+        return value if value in typing.get_args(hint) else _refuse(value, where, hint)
+    if origin is tuple:
+        return _decode_tuple(typing.get_args(hint), value, where)
+    if is_dataclass(hint):
+        return _decode_record(hint, value, where)
+    if origin is Mapping:
+        return _decode_mapping(typing.get_args(hint)[1], value, where)
+    if hint is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return value if number else _refuse(value, where, "a finite number")
+    if hint is int:
+        return value if isinstance(value, int) and not isinstance(value, bool) else _refuse(value, where, "an integer")
+    return value if isinstance(value, hint) else _refuse(value, where, hint.__name__)
+
+
+def _decode_record(record: Any, value: Any, where: str, **given: Any) -> Any:
+    if not isinstance(value, dict):
+        _refuse(value, where, "an object")
+    hints = typing.get_type_hints(record)
+    for field in fields(record):
+        key = _DOCUMENT_NAMES.get((record, field.name), field.name)
+        if field.name in given or (record is Result and key == "per_image"):
+            continue
+        if key in value or field.name in _required(record):
+            given[field.name] = _decode(hints[field.name], value.get(key, _NO_VALUE), f"{where}.{key}".lstrip("."))
+    return record(**given)
+
+
+def _decode_mapping(item_hint: Any, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _refuse(value, where, "an object")
+    if item_hint is Measure:
+        return {key: _decode_record(Measure, item, f"{where}.{key}", name=key) for key, item in value.items()}
+    return {key: _decode(item_hint, item, f"{where}.{key}") for key, item in value.items()}
+
+
+def _decode_tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        _refuse(value, where, "a list")
+    if hints[-1] is Ellipsis:
+        return tuple(_decode(hints[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if len(value) != len(hints):
+        _refuse(value, where, f"a list of {len(hints)}")
+    return tuple(_decode(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(hints, value, strict=True)))
+
+
+def _decode_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    """A union here is of a type, perhaps a tuple, perhaps None: told apart by the JSON value alone."""
+    if value is None and type(None) in options:
+        return None
+    wanted = [hint for hint in options if hint is not type(None)]
+    lists = [hint for hint in wanted if typing.get_origin(hint) is tuple]
+    if lists and (isinstance(value, list) or len(lists) == len(wanted)):
+        return _decode(lists[0], value, where)
+    return _decode(next(hint for hint in wanted if hint not in lists), value, where)
+
+
+def _required(record: Any) -> set[str]:
+    return {field.name for field in fields(record) if field.default is MISSING and field.default_factory is MISSING}
+
+
+def _empty(hint: Any, where: str) -> Any:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType, Literal) and (type(None) in options or None in options):
+        return None
+    if hint is str:
+        return ""
+    if origin is Mapping:
+        return {}
+    if origin is tuple and options[-1] is Ellipsis:
+        return ()
+    if is_dataclass(hint):
+        return _decode_record(hint, {}, where)
+    raise InputError(f"{where} is missing", hint="Give a result.json that vaecheck wrote.")
+
+
+def _refuse(value: Any, where: str, wanted: Any) -> typing.NoReturn:
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    raise InputError(f"{where} is {shown}, not {wanted}", hint="Give a result.json that vaecheck wrote.")
+
+
+def _refuse_constant(constant: str) -> typing.NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+# --- per-image values and CSV -----------------------------------------------------------------------------
+
+
+def _to_csv(per_image: PerImage) -> bytes:
+    text = io.StringIO(newline="")
+    quoted_by_csv = any("\r" in image_id for image_id in per_image.ids)  # it quotes only what its terminator holds
+    writer = csv.writer(text, lineterminator="\r\n" if quoted_by_csv else "\n")
+    writer.writerow(["id", *per_image.columns])
+    for row, image_id in enumerate(per_image.ids):
+        cells = ((name, column[row]) for name, column in per_image.columns.items())
+        numbers = (
+            "" if value is None else repr(_finite(float(value), f"{name} of {image_id!r}")) for name, value in cells
+        )
+        writer.writerow([image_id, *numbers])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _load_csv(path: Path) -> PerImage:
+    if not path.exists():
+        return PerImage()
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            header, *rows = list(csv.reader(file))
+        ids = tuple(row[0] for row in rows)
+        columns = {
+            name: tuple(_finite_cell(row[place]) if row[place] else None for row in rows)
+            for place, name in enumerate(header)
+            if place
+        }
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise InputError(
+            f"{path} is not a per_image.csv: {error}", hint="Run the command again to rewrite it."
+        ) from error
+    return PerImage(ids=ids, columns=columns)
+
+
+def _finite_cell(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number

@@ -1,0 +1,1 @@
+"""One file per command: a plain function in, a frozen result out."""

@@ -1,0 +1,73 @@
+"""`bench`: how fast a VAE encodes and decodes, how much memory it takes, how many FLOPs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from vaecheck import provenance
+from vaecheck.metrics.throughput import speed_measures
+from vaecheck.pipeline import Stopwatch
+from vaecheck.pixels import to_pixels
+from vaecheck.results.types import DataCard, Measure, Result
+from vaecheck.images.preprocess import check_size
+from vaecheck.tasks.settings import DTYPES, Listener, Settings, auto_batch_size, choose_device, choose_dtype
+from vaecheck.vae.load import load_vae
+
+FLOPS = "FLOPs of one picture's {stage}: convolutions and matrix products, a multiply-add counted as two"
+
+
+@torch.inference_mode()
+def bench(ref: str, settings: Settings, *, batches: int = 10, listener: Listener | None = None) -> Result:
+    """Time `batches` batches of noise after one for warm-up; what is in a picture does not change its cost."""
+    listener = listener or Listener()
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
+    vae = load_vae(ref, offline=settings.offline, dtype=DTYPES[dtype], device=device)
+    check_size(settings.size, "crop", vae.card.f)
+    batch_size = settings.batch_size or auto_batch_size(device, settings)
+    generator = torch.Generator().manual_seed(settings.seed)
+    shape = (batch_size, 3, settings.size, settings.size)
+    pixels = to_pixels(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device))
+    stopwatch = Stopwatch(device)
+    listener.start("Timing", batches + 1)
+    started = time.perf_counter()
+    for _ in range(batches + 1):
+        with stopwatch.lap("encode", batch_size):
+            latents = vae.encode(pixels).mean
+        with stopwatch.lap("decode", batch_size):
+            vae.decode(latents)
+        listener.advance(1)
+    measures = speed_measures(stopwatch.laps, device) | {
+        f"{stage}_flops_per_image": _flops(stage, model, one)
+        for stage, model, one in (("encode", vae.encode, pixels[:1]), ("decode", vae.decode, latents[:1]))
+    }
+    return Result(
+        kind="bench",
+        vae=vae.card,
+        data=DataCard(f"noise of seed {settings.seed}", batch_size * batches, (), "", settings.size, "none"),
+        settings={"size": settings.size, "batch_size": batch_size, "dtype": dtype, "batches": batches},
+        environment=provenance.environment(str(device), {"total": time.perf_counter() - started}),
+        measures=measures,
+    )
+
+
+def _flops(stage: str, model: Callable[[Tensor], object], one: Tensor) -> Measure:
+    name = f"{stage}_flops_per_image"
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(one.clone())
+    total = counter.get_total_flops()
+    return Measure(
+        name,
+        float(total) if total else None,
+        "FLOPs",
+        "lower",
+        1,
+        FLOPS.format(stage=stage),
+        status="ok" if total else "unavailable",
+        reason="" if total else "this VAE runs outside torch's operators, so its FLOPs cannot be counted",
+    )

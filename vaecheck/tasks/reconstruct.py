@@ -1,0 +1,170 @@
+"""`reconstruct`: is this VAE good enough on these pictures?"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from vaecheck import provenance
+from vaecheck.errors import SetupError
+from vaecheck.gallery import Gallery
+from vaecheck.images.loader import Loader
+from vaecheck.metrics import catalogue
+from vaecheck.metrics.catalogue import Built
+from vaecheck.metrics.throughput import speed_measures
+from vaecheck.pipeline import Run, Stopwatch, evaluate
+from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage, Yardstick
+from vaecheck.saving import SaveReconstructions
+from vaecheck.tasks.settings import Bench, Listener, Settings, open_bench
+from vaecheck.unet_cost import unet_costs
+from vaecheck.vae.yardsticks import Bicubic, Linear
+
+YARDSTICK_SAMPLE = 64
+"""Pictures that the yardsticks are measured on by default, evenly spaced over the set."""
+
+
+def reconstruct(
+    source: str, ref: str, settings: Settings, listener: Listener | None = None
+) -> tuple[Result, tuple[Shown, ...]]:
+    """Round trip of every picture through the VAE: every measure, the yardsticks, and the pictures to show."""
+    started = time.perf_counter()
+    asked = settings.metrics
+    names = catalogue.check_names(asked or catalogue.default_names(settings.lpips_net))
+    bench = open_bench(source, ref, settings, listener or Listener())
+    built = bench.catalogue.build(names)
+    opened = time.perf_counter()
+
+    gallery = Gallery()
+    saver = [SaveReconstructions(settings.save_reconstructions)] if settings.save_reconstructions else []
+    stopwatch = Stopwatch(bench.device)
+    loader = bench.loader()
+    bench.listener.start("Reconstructing", len(bench.images))
+    evaluate(
+        [Run(bench.vae, [*built.metrics, gallery, *saver], stopwatch)],
+        loader,
+        device=bench.device,
+        posterior=settings.posterior,
+        seed=settings.seed,
+        progress=bench.listener.advance,
+    )
+    evaluated = time.perf_counter()
+    measures = built.measures() | speed_measures(stopwatch.laps, bench.device)
+    columns = per_image(built)
+    computed = time.perf_counter()
+    yardsticks = _yardsticks(bench, loader, names, columns, measures)
+    seconds = {
+        "open": opened - started,
+        "pictures": loader.seconds,
+        "vae": stopwatch.seconds("encode") + stopwatch.seconds("decode"),
+        "loop": evaluated - opened,
+        "compute": computed - evaluated,
+        "yardsticks": time.perf_counter() - computed,
+    }
+    card = bench.vae.card
+    return Result(
+        kind="reconstruct",
+        vae=card,
+        data=bench.data_card(loader),
+        settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size, "metrics": list(names)},
+        environment=provenance.environment(str(bench.device), seconds),
+        measures=measures,
+        warnings=picture_warnings(loader),
+        yardsticks=yardsticks,
+        unet_cost=unet_costs(card.f, card.latent_channels, settings.size),
+        per_image=columns,
+    ), gallery.shown()
+
+
+def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupError | None:
+    """The error to end with where a metric that was asked for by name cannot be had; else None."""
+    lost = [
+        f"{name}: {result.measures[name].reason}"
+        for name in asked or ()
+        if name in result.measures and _could_not_be_had(result.measures[name])
+    ]
+    if not lost:
+        return None
+    return SetupError("a metric that was asked for is unavailable: " + "; ".join(lost), hint="")
+
+
+def _could_not_be_had(measure: Measure) -> bool:
+    return measure.status == "unavailable" and not measure.counts
+
+
+def per_image(built: Built) -> PerImage:
+    """The per-image columns of every metric that has them."""
+    values: dict[str, tuple[float | None, ...]] = {}
+    ids: tuple[str, ...] = ()
+    for metric in built.metrics:
+        if hasattr(metric, "columns"):
+            values |= metric.columns()
+            ids = tuple(metric.cells()["rows"].ids) or ids
+    return PerImage(ids, values)
+
+
+def _yardsticks(
+    bench: Bench, loader: Loader, names: tuple[str, ...], columns: PerImage, measures: Mapping[str, Measure]
+) -> tuple[Yardstick, ...]:
+    """Bicubic and linear codecs on an evenly spaced sample, with the VAE's own means over the same pictures.
+
+    Why a sample: their per-image figures settle with a few dozen pictures, and half a minute of the user's
+    time is worth more than a third digit. Frechet distances need every picture, so they are measured only
+    where the sample is everything (few pictures, or --yardstick all).
+    """
+    if bench.settings.yardstick == "none":
+        return ()
+    everything = bench.settings.yardstick == "all" or loader.count <= YARDSTICK_SAMPLE
+    images = bench.images if everything else bench.images.evenly(YARDSTICK_SAMPLE)
+    comparable = [name for name in names if name in ("psnr_db", "ssim") or name.startswith("lpips_")]
+    if everything:
+        comparable += [name for name in names if name in ("rfid", "kid") or name.startswith("fd_")]
+    f, channels = bench.vae.card.f, bench.vae.card.latent_channels
+    bench.listener.start("Yardsticks", 2 * len(images))
+
+    def pictures() -> Loader:
+        return replace_bad_policy(bench).loader(images)
+
+    linear = Linear.fit((batch.image for batch in pictures()), f, channels)
+    found = []
+    codecs = [("bicubic", Bicubic(f)), ("linear", linear)]
+    runs = [(name, codec, bench.catalogue.build(comparable)) for name, codec in codecs]
+    evaluate(
+        [Run(codec, built.metrics, Stopwatch(bench.device)) for _, codec, built in runs],
+        pictures(),
+        device=bench.device,
+        progress=lambda images: bench.listener.advance(2 * images),
+    )
+    for name, codec, built in runs:
+        ids = per_image(built).ids
+        own = {key: _own_mean(measures[key], key, columns, ids) for key in comparable}
+        found.append(Yardstick(name, codec.description, len(ids), built.measures(), own))
+    return tuple(found)
+
+
+def replace_bad_policy(bench: Bench) -> Bench:
+    """The same bench for a second look: bad pictures were reported the first time."""
+    return replace(bench, settings=replace(bench.settings, bad_images="skip"))
+
+
+def _own_mean(measure: Measure, name: str, columns: PerImage, ids: tuple[str, ...]) -> Measure:
+    """The VAE's figure over the yardsticks' pictures alone."""
+    if name not in columns.columns:
+        return measure
+    value_of = dict(zip(columns.ids, columns.columns[name], strict=True))
+    values = [value for value in map(value_of.get, ids) if value is not None]
+    mean = math.fsum(values) / len(values) if values else None
+    return replace(measure, value=mean, n=len(values), sd=None, ci95=None, counts={})
+
+
+def picture_warnings(loader: Loader, skipped: Sequence[SkippedImage] | None = None) -> tuple[str, ...]:
+    """What a person must know of the pictures that were read. skipped: where more were than by the loader."""
+    warnings = []
+    skipped = loader.skipped if skipped is None else skipped
+    if skipped:
+        first = "; ".join(f"{image.id} {image.reason}" for image in skipped[:3])
+        warnings.append(f"{len(skipped)} pictures were skipped: {first}{' ...' * (len(skipped) > 3)}")
+    if enlarged := loader.notes.get("enlarged"):
+        warnings.append(f"{enlarged} of {loader.count} pictures were smaller than the size and had to be enlarged")
+    return tuple(warnings)

@@ -1,0 +1,145 @@
+"""`scale-factor`: what brings these latents to unit variance, and whether the shipped factor does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from vaecheck import provenance
+from vaecheck.metrics.latent import LatentMoments, Moments
+from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.metrics.throughput import speed_measures
+from vaecheck.pipeline import Run, Stopwatch, evaluate
+from vaecheck.results.types import PerImage, Result, Scaling, VAECard
+from vaecheck.tasks.reconstruct import picture_warnings
+from vaecheck.tasks.settings import Listener, Settings, open_bench
+from vaecheck.vae.protocol import noise_for
+
+STD_AFTER_OK = (0.8, 1.25)
+
+
+class FirstBatch:
+    """The original recipe of LDM: 1 / std of the posterior samples of the first batch, and nothing else.
+
+    Source: CompVis/latent-diffusion, ddpm.py, `on_train_batch_start` with `scale_by_std`.
+    """
+
+    needs = frozenset({Need.POSTERIOR})
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.found: dict[str, float] = {}
+
+    def update(self, batch: Batch) -> None:
+        if self.found:
+            return
+        assert batch.posterior is not None
+        samples = batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed))
+        std = float(torch.std(samples.double()))
+        self.found = {"images": len(batch.ids), "std": std, "scaling_factor": 1 / std}
+
+
+def scale_factor(source: str, ref: str, settings: Settings, listener: Listener | None = None) -> Result:
+    """Latent moments over all pictures in one pass of the encoder, and the scaling they recommend."""
+    started = time.perf_counter()
+    bench = open_bench(source, ref, settings, listener or Listener())
+    latents, first, stopwatch = LatentMoments(seed=settings.seed), FirstBatch(settings.seed), Stopwatch(bench.device)
+    loader = bench.loader()
+    bench.listener.start("Encoding", len(bench.images))
+    evaluate(
+        [Run(bench.vae, [latents, first], stopwatch)],
+        loader,
+        device=bench.device,
+        posterior=settings.posterior,
+        seed=settings.seed,
+        progress=bench.listener.advance,
+    )
+    seconds = {
+        "pictures": loader.seconds,
+        "vae": stopwatch.seconds("encode"),
+        "total": time.perf_counter() - started,
+    }
+    measures = {measure.name: measure for measure in latents.compute()}
+    return Result(
+        kind="scale-factor",
+        vae=bench.vae.card,
+        data=bench.data_card(loader),
+        settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size},
+        environment=provenance.environment(str(bench.device), seconds),
+        measures=measures | speed_measures(stopwatch.laps, bench.device),
+        warnings=picture_warnings(loader),
+        scaling=scaling_of(latents, first.found, bench.vae.card),
+        per_image=PerImage(tuple(latents.rows.ids), latents.columns()),
+    )
+
+
+def scaling_of(latents: LatentMoments, first_batch: Mapping[str, float], card: VAECard) -> Scaling:
+    """The recommendation, from moments of all pictures."""
+    moments = latents.moments()
+    channels = latents.channel_moments()
+    verdict, reason, std_after = judge_shipped(moments, card.scaling_factor)
+    return Scaling(
+        mean=moments.mean,
+        std=moments.std,
+        std_of_means=moments.std_of_means,
+        scaling_factor=1 / moments.std,
+        scaling_factor_ci95=latents.scaling_factor_ci95(),
+        first_batch=first_batch,
+        shift_factor=moments.mean,
+        per_channel=tuple({"mean": channel.mean, "std": channel.std} for channel in channels),
+        shipped={
+            "scaling_factor": card.scaling_factor,
+            "shift_factor": card.shift_factor,
+            "std_after": std_after,
+        },
+        verdict=verdict,
+        reason=reason,
+        snippets=snippets(moments, channels),
+    )
+
+
+def judge_shipped(
+    moments: Moments, shipped: float | None
+) -> tuple[Literal["ok", "wrong", "unknown"], str, float | None]:
+    """(verdict, why in words, std of the latents after the shipped factor)."""
+    recommended = 1 / moments.std
+    if shipped is None:
+        return "unknown", f"this VAE ships no scaling factor; use {recommended:.5g}", None
+    after = moments.std * shipped
+    low, high = STD_AFTER_OK
+    if low <= after <= high:
+        return "ok", f"the shipped {shipped:.5g} gives these latents a std of {after:.3f}", after
+    return (
+        "wrong",
+        f"the shipped {shipped:.5g} gives these latents a std of {after:.3f}, outside {low} to {high}; "
+        f"use {recommended:.5g}",
+        after,
+    )
+
+
+def snippets(moments: Moments, channels: Sequence[Moments]) -> dict[str, str]:
+    """Ready to paste: a global factor for LDM, diffusers and a training loop; and the per-channel form."""
+    factor, shift = f"{1 / moments.std:.6g}", f"{moments.mean:.6g}"
+    means = json.dumps([round(channel.mean, 6) for channel in channels])
+    stds = json.dumps([round(channel.std, 6) for channel in channels])
+    return {
+        "LDM config (yaml)": f"model:\n  params:\n    scale_factor: {factor}\n    scale_by_std: false",
+        "diffusers config.json": f'"scaling_factor": {factor},',
+        "training loop (diffusers)": (
+            f"latents = vae.encode(pixels).latent_dist.sample() * {factor}\n"
+            f"pixels = vae.decode(latents / {factor}).sample"
+        ),
+        "with a shift (SD3, Flux)": (
+            f"latents = (vae.encode(pixels).latent_dist.sample() - ({shift})) * {factor}\n"
+            f"pixels = vae.decode(latents / {factor} + ({shift})).sample"
+        ),
+        "per channel": (
+            f"mean = torch.tensor({means}).view(1, -1, 1, 1)\n"
+            f"std = torch.tensor({stds}).view(1, -1, 1, 1)\n"
+            "latents = (vae.encode(pixels).latent_dist.sample() - mean) / std"
+        ),
+    }

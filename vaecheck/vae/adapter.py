@@ -1,0 +1,192 @@
+"""What every adapter hands over, and the one wrapper that makes a VAE of it.
+
+Casting, checking of shapes and probing are here once, so that an adapter says only how its model differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from vaecheck.errors import InputError
+from vaecheck.results.types import VAECard
+from vaecheck.vae.protocol import Posterior
+
+PROBE_SIZES = (64, 128, 256, 512, 32)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model behind two functions, with what its files or its author say about it.
+
+    encode: pixels (B, 3, H, W) in [-1, 1] -> posterior over raw latents. decode: raw latents -> pixels.
+    Both work in the dtype and on the device of `module`, or in float32 where there is none to cast or move.
+    sha256: of the weights, None where they cannot be told. scaling_factor, shift_factor: as shipped, or None.
+    f, latent_channels: as a config says, or None. warnings: one sentence each.
+    """
+
+    encode: Callable[[Tensor], Posterior]
+    decode: Callable[[Tensor], Tensor]
+    class_name: str
+    module: nn.Module | None
+    sha256: str | None
+    scaling_factor: float | None = None
+    shift_factor: float | None = None
+    f: int | None = None
+    latent_channels: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class LoadedVAE:
+    """A VAE of the protocol: float32 in, float32 out, whatever the model computes in; no gradients.
+
+    card: who it is. warnings: what a reader of its figures should know.
+    """
+
+    def __init__(self, ref: str, adapted: Adapted, device: torch.device | str, dtype: torch.dtype) -> None:
+        """Move the model, then find f and the channel count by a small round trip. Raises InputError."""
+        self.warnings = adapted.warnings
+        self._adapted = adapted
+        self._dtype = torch.float32
+        module = adapted.module
+        self.card = VAECard(
+            ref=ref,
+            class_name=adapted.class_name,
+            sha256=adapted.sha256,
+            f=1,
+            latent_channels=0,
+            scaling_factor=adapted.scaling_factor,
+            shift_factor=adapted.shift_factor,
+            parameters=None if module is None else sum(p.numel() for p in module.parameters()),
+            dtype="float32",
+        )
+        self.to(device, dtype)
+        f, channels, deterministic = _probe(ref, adapted, self._device, self._dtype)
+        self.card = replace(self.card, f=f, latent_channels=channels, deterministic=deterministic)
+        self._compare_with_config()
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
+        """Move the model and choose what it computes in. A model without modules stays where and as it is.
+
+        Weights that were rounded to 16 bits stay rounded: load again for float32.
+        """
+        self._device = torch.device(device)
+        if self._adapted.module is not None:
+            self._dtype = dtype or self._dtype
+            self._adapted.module.to(self._device, self._dtype)
+            self.card = replace(self.card, dtype=str(self._dtype).removeprefix("torch."))
+        return self
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Posterior:
+        """(B, 3, H, W) float32 in [-1, 1] -> posterior over raw latents (B, C, H/f, W/f), float32.
+
+        Raises InputError when H or W is no multiple of f, or when the model's latents have another shape.
+        """
+        card, (height, width) = self.card, pixels.shape[-2:]
+        if height % card.f or width % card.f:
+            raise InputError(
+                f"pictures of {width}x{height} pixels do not fit {card.ref}, which needs multiples of {card.f}",
+                hint=f"Try --size {max(card.f, min(height, width) // card.f * card.f)} or --fit pad.",
+            )
+        posterior = _float32(self._adapted.encode(pixels.to(self._dtype)))
+        expected = (pixels.shape[0], card.latent_channels, height // card.f, width // card.f)
+        _expect(posterior.mean, expected, f"encode of {card.ref}")
+        return posterior
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Raw latents (B, C, h, w) float32 -> pixels (B, 3, h*f, w*f) float32, not clamped."""
+        pixels = self._adapted.decode(latents.to(self._dtype)).float()
+        batch, _, height, width = latents.shape
+        _expect(pixels, (batch, 3, height * self.card.f, width * self.card.f), f"decode of {self.card.ref}")
+        return pixels
+
+    def _compare_with_config(self) -> None:
+        for name, said, found in (
+            ("f", self._adapted.f, self.card.f),
+            ("latent_channels", self._adapted.latent_channels, self.card.latent_channels),
+        ):
+            if said is not None and said != found:
+                self.warnings += (f"config.json says {name} = {said}; the model has {found}",)
+
+
+def sha256_of_files(files: Iterable[Path]) -> str:
+    """The sha256 of one weight file, or of the digests of several in the order of their names."""
+    digests = []
+    for path in sorted(files):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256"))
+    if len(digests) == 1:
+        return digests[0].hexdigest()
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests)).hexdigest()
+
+
+def sha256_of_state(module: nn.Module) -> str:
+    """sha256 over the state dict: sorted names, each with dtype, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype) -> tuple[int, int, bool]:
+    """(f, latent channels, deterministic), seen on a round trip of one small picture.
+
+    Why several sizes: windowed and fixed-size models refuse the small ones.
+    """
+    refusal: Exception | None = None
+    for size in PROBE_SIZES:
+        ramp = torch.linspace(-1.0, 1.0, size, device=device, dtype=dtype)
+        pixels = ramp.expand(1, 3, size, size).contiguous()
+        try:
+            with torch.no_grad():
+                posterior = adapted.encode(pixels)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            refusal = refusal or error
+            continue
+        return _measured(ref, adapted, pixels, posterior)
+    if isinstance(refusal, InputError):
+        raise refusal
+    sizes = ", ".join(map(str, sorted(PROBE_SIZES)))
+    raise InputError(
+        f"{adapted.class_name} of {ref} takes no batch of pictures (1, 3, N, N) for N in {sizes}: {refusal}",
+        hint="vaecheck needs a VAE of still RGB pictures; wrap another kind in a factory, --vae FILE.py:FACTORY.",
+    ) from refusal
+
+
+def _measured(ref: str, adapted: Adapted, pixels: Tensor, posterior: Posterior) -> tuple[int, int, bool]:
+    size, shape = pixels.shape[-1], tuple(posterior.mean.shape)
+    if len(shape) != 4 or shape[0] != 1 or 0 in shape or shape[2] != shape[3] or size % shape[2]:
+        raise InputError(
+            f"encode of {ref} gave latents of shape {shape} for pixels (1, 3, {size}, {size}); "
+            f"expected (1, C, {size}/f, {size}/f)",
+            hint="encode must return (B, C, H/f, W/f) for a whole number f.",
+        )
+    with torch.no_grad():
+        decoded = adapted.decode(posterior.mean)
+    _expect(decoded, tuple(pixels.shape), f"decode of {ref}")
+    return size // shape[2], shape[1], posterior.log_var is None
+
+
+def _float32(posterior: Posterior) -> Posterior:
+    log_var = posterior.log_var
+    return Posterior(posterior.mean.float(), None if log_var is None else log_var.float())
+
+
+def _expect(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
+    if tuple(tensor.shape) != shape:
+        raise InputError(
+            f"{what} gave shape {tuple(tensor.shape)}; expected {shape}",
+            hint="encode must return (B, C, H/f, W/f) and decode (B, 3, H, W), at every size and batch.",
+        )

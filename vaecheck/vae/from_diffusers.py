@@ -1,0 +1,202 @@
+"""A folder in diffusers' format -> an adapted model.
+
+Why every folder but the bundled one is read by diffusers itself: a folder may name any class, block or old key
+layout that diffusers knows, and diffusers defines what it means. Why the bundled one is not: its class is ours,
+equal to diffusers' to 1e-5 by test, and importing diffusers costs seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vaecheck.errors import InputError
+from vaecheck.vae.adapter import Adapted, sha256_of_files
+from vaecheck.vae.kl_f8 import KLAutoencoder
+from vaecheck.vae.protocol import Posterior
+
+CONFIG = "config.json"
+STEM = "diffusion_pytorch_model"
+# Full precision before half, safetensors before pickles.
+WEIGHT_FILES = tuple(
+    (f"{STEM}{variant}{suffix}", variant.strip(".") or None)
+    for variant in ("", ".fp16")
+    for suffix in (".safetensors", ".safetensors.index.json", ".bin")
+)
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The files of one set of weights. variant: "fp16", or None for the full precision."""
+
+    names: tuple[str, ...]
+    variant: str | None
+
+    @property
+    def pickled(self) -> bool:
+        return any(name.endswith(".bin") for name in self.names)
+
+
+def choose_weights(names: Iterable[str]) -> WeightFiles | None:
+    """The set to load among the file names of a folder, or None when it has no diffusers weights."""
+    present = set(names)
+    for name, variant in WEIGHT_FILES:
+        if name in present:
+            shards = [n for n in present if n.startswith(f"{STEM}-") and n.endswith(".safetensors")]
+            return WeightFiles((name, *(sorted(shards) if name.endswith(".index.json") else ())), variant)
+    return None
+
+
+def vae_folder(folder: Path) -> Path:
+    """The folder with the VAE's config.json: this one, or its vae/ when it is a pipeline's. Raises InputError."""
+    for candidate in (folder, folder / "vae"):
+        if (candidate / CONFIG).is_file():
+            return candidate
+    raise InputError(
+        f"{folder} holds no VAE: neither {CONFIG} nor vae/{CONFIG}",
+        hint="Give a folder that diffusers' save_pretrained wrote, or a factory, --vae FILE.py:FACTORY.",
+    )
+
+
+def built_in(folder: Path) -> Adapted:
+    """The bundled folder, read without diffusers."""
+    model = KLAutoencoder.load(folder)
+    return Adapted(
+        encode=model.encode,
+        decode=model.decode,
+        class_name=type(model).__name__,
+        module=model,
+        sha256=sha256_of_files(_weight_paths(folder, _weights(folder))),
+        scaling_factor=model.config.scaling_factor,
+        shift_factor=model.config.shift_factor,
+        f=model.config.f,
+        latent_channels=model.config.latent_channels,
+    )
+
+
+def from_diffusers(folder: Path) -> Adapted:
+    """Any diffusers autoencoder of still RGB pictures, in float32. Raises InputError when it is none.
+
+    The factors are those that config.json itself has: diffusers fills in 0.18215 where it has none.
+    """
+    config = _config(folder)
+    weights = _weights(folder)
+    model = _read(folder, config["_class_name"], weights)
+    levels = config.get("block_out_channels")
+    known_f = 2 ** (len(levels) - 1) if config["_class_name"] == "AutoencoderKL" and levels else None
+    rounded = f"its weights come in {weights.variant} alone: rounded before vaecheck saw them"
+    return Adapted(
+        encode=lambda pixels: _posterior(model.encode(pixels), type(model).__name__),
+        decode=lambda latents: model.decode(latents).sample,
+        class_name=config["_class_name"],
+        module=model,
+        sha256=sha256_of_files(_weight_paths(folder, weights)),
+        scaling_factor=config.get("scaling_factor"),
+        shift_factor=config.get("shift_factor"),
+        f=known_f,
+        latent_channels=config.get("latent_channels"),
+        warnings=(rounded,) if weights.variant else (),
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / CONFIG} cannot be read: {error}", hint="Write the folder again.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("_class_name"), str):
+        raise InputError(
+            f"{folder / CONFIG} does not name a diffusers class (_class_name)",
+            hint="Give a folder that diffusers' save_pretrained wrote, or a factory, --vae FILE.py:FACTORY.",
+        )
+    if config.get("in_channels", 3) != 3:
+        raise InputError(
+            f"{folder} takes pictures of {config['in_channels']} channels", hint="vaecheck measures RGB autoencoders."
+        )
+    return config
+
+
+def _weights(folder: Path) -> WeightFiles:
+    weights = choose_weights(path.name for path in folder.iterdir())
+    if weights is None:
+        raise InputError(
+            f"{folder} has a {CONFIG} but no weights",
+            hint=f"It needs {STEM}.safetensors (or .fp16.safetensors, or .bin).",
+        )
+    return weights
+
+
+def _weight_paths(folder: Path, weights: WeightFiles) -> list[Path]:
+    tensors = [name for name in weights.names if not name.endswith(".json")]
+    return [folder / name for name in tensors]
+
+
+def _read(folder: Path, class_name: str, weights: WeightFiles) -> Any:
+    import diffusers
+
+    kind = getattr(diffusers, class_name, None)
+    if not (isinstance(kind, type) and hasattr(kind, "from_pretrained") and hasattr(kind, "decode")):
+        raise InputError(
+            f"{folder / CONFIG} names {class_name}, which is no autoencoder of diffusers {diffusers.__version__}",
+            hint="Give the VAE's own folder, a newer diffusers, or a factory, --vae FILE.py:FACTORY.",
+        )
+    try:
+        with _quiet():
+            model, info = kind.from_pretrained(
+                folder,
+                variant=weights.variant,
+                use_safetensors=not weights.pickled,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise InputError(
+            f"{folder} cannot be loaded as {class_name}: {_first_line(error)}",
+            hint="A file may be cut short, or config.json may belong to other weights.",
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{folder} lacks {len(missing)} tensors of {class_name}: {', '.join(missing[:3])}, ...",
+            hint="config.json and the weights do not belong together; random values would stand in for these.",
+        )
+    return model.eval().float().requires_grad_(False)
+
+
+def _posterior(output: Any, class_name: str) -> Posterior:
+    """diffusers' outputs: `latent_dist` of a KL-VAE; `latents` or `latent` of a deterministic autoencoder."""
+    distribution = getattr(output, "latent_dist", None)
+    if distribution is not None:
+        return Posterior(distribution.mean, distribution.logvar)
+    for name in ("latents", "latent"):
+        if isinstance(latents := getattr(output, name, None), Tensor):
+            return Posterior(latents)
+    raise InputError(
+        f"encode of {class_name} returns {type(output).__name__}, with neither latent_dist nor latents",
+        hint="Wrap it in a factory, --vae FILE.py:FACTORY.",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep diffusers' advice (to install accelerate, say) off the terminal; errors still come as exceptions."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,216 @@
+"""owner/name[:subfolder][@revision] on the Hugging Face hub -> a folder in its cache with one VAE.
+
+HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+
+Why not snapshot_download: it asks for a repository's files without any limit of time, and which file to take
+(half or full precision, safetensors or a pickle) can be chosen only when their names are known.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaecheck.deadline import within
+from vaecheck.errors import InputError, SetupError, VaecheckError
+from vaecheck.vae.from_diffusers import CONFIG, choose_weights
+
+PART = r"\w[\w.-]*"
+HUB_ID = re.compile(rf"(?P<repo>{PART}/{PART})(:(?P<subfolder>[^@:]+))?(@(?P<revision>.+))?")
+PATIENCE_SECONDS = 12.0
+
+
+@dataclass(frozen=True)
+class HubId:
+    repo: str
+    subfolder: str | None = None
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> HubId | None:
+        """The id that `text` spells, or None when it does not have the form of one."""
+        match = HUB_ID.fullmatch(text)
+        if match is None:
+            return None
+        subfolder = match["subfolder"]
+        return cls(match["repo"], subfolder.strip("/") if subfolder else None, match["revision"])
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where in the repository its VAE can be: the subfolder named, else the top, else a pipeline's vae/."""
+        return (f"{self.subfolder}/",) if self.subfolder else ("", "vae/")
+
+
+def folder_of(hub_id: HubId, *, offline: bool = False) -> Path:
+    """The cached folder with config.json and one set of weights, downloaded unless it is there or `offline`.
+
+    What is in the cache is used when the hub cannot be reached. Raises InputError for a repository, revision or
+    subfolder that does not exist; SetupError for a gated repository, and when there is no network and no copy.
+    """
+    import huggingface_hub.errors as hub_errors
+
+    if offline or _offline_mode():
+        return _cached(hub_id) or _raise(_not_cached(hub_id))
+    try:
+        return _download(hub_id)
+    except VaecheckError:
+        raise
+    except hub_errors.RevisionNotFoundError as error:
+        raise _explained(hub_id, error) from error
+    except Exception as error:
+        if folder := _cached(hub_id):
+            return folder
+        raise _explained(hub_id, error) from error
+
+
+def _download(hub_id: HubId) -> Path:
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    endpoint, seconds = _endpoint(), _patience()
+    repo, revision = hub_id.repo, hub_id.revision
+    api = HfApi(endpoint=endpoint)
+    info = within(seconds, lambda: api.model_info(repo, revision=revision, timeout=seconds))
+    names = [file.rfilename for file in info.siblings or ()]
+    prefix = _prefix(hub_id, names)
+    weights = choose_weights(_directly_under(prefix, names))
+    if weights is None:
+        raise InputError(
+            f"{repo} has {prefix}{CONFIG} but no diffusers weights beside it",
+            hint=f"Its files there: {', '.join(sorted(_directly_under(prefix, names))[:8])}",
+        )
+    url = hf_hub_url(repo, prefix + CONFIG, revision=revision, endpoint=endpoint)
+    within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=endpoint))
+    with _bars_only_on_a_terminal():
+        paths = [
+            Path(hf_hub_download(repo, prefix + name, revision=revision, endpoint=endpoint))
+            for name in (CONFIG, *weights.names)
+        ]
+    return paths[0].parent
+
+
+def _prefix(hub_id: HubId, names: list[str]) -> str:
+    for prefix in hub_id.prefixes:
+        if prefix + CONFIG in names:
+            return prefix
+    folders = sorted(name.removesuffix(f"/{CONFIG}") for name in names if name.endswith(f"/{CONFIG}"))
+    singles = [name for name in names if name.endswith((".safetensors", ".ckpt", ".pt", ".pth", ".bin"))]
+    hint = "vaecheck reads diffusers folders (config.json and weights) from the hub."
+    if folders:
+        hint = f"Its subfolders with a {CONFIG}: {', '.join(folders)}. Name one: {hub_id.repo}:{folders[0]}"
+    elif singles:
+        hint = f"It has single files ({', '.join(singles[:3])}), which are not read yet; diffusers folders are."
+    where = f"subfolder {hub_id.subfolder!r} with a {CONFIG}" if hub_id.subfolder else f"{CONFIG} or vae/{CONFIG}"
+    raise InputError(f"{hub_id.repo} on the hub has no {where}", hint=hint)
+
+
+def _directly_under(prefix: str, names: Iterable[str]) -> list[str]:
+    inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return [name for name in inside if "/" not in name]
+
+
+def _cached(hub_id: HubId) -> Path | None:
+    """The folder of a copy in the cache that has config.json and weights, or None."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for prefix in hub_id.prefixes:
+        config = try_to_load_from_cache(hub_id.repo, prefix + CONFIG, revision=hub_id.revision)
+        if isinstance(config, str):
+            folder = Path(config).parent
+            if choose_weights(path.name for path in folder.iterdir() if path.exists()):
+                return folder
+    return None
+
+
+def _explained(hub_id: HubId, error: Exception) -> VaecheckError:
+    """One clear sentence and a remedy for what huggingface_hub raised."""
+    import huggingface_hub.errors as hub_errors
+
+    repo, page = hub_id.repo, f"{_endpoint() or _default_endpoint()}/{hub_id.repo}"
+    if isinstance(error, hub_errors.GatedRepoError):
+        return SetupError(
+            f"{repo} is gated: its authors ask that its licence be accepted first",
+            hint=f"Accept it at {page}, then set HF_TOKEN to a token of that account.",
+        )
+    if isinstance(error, hub_errors.RevisionNotFoundError):
+        return InputError(f"{repo} has no revision {hub_id.revision!r}", hint=f"See the branches and tags at {page}")
+    if isinstance(error, hub_errors.RepositoryNotFoundError):
+        return InputError(
+            f"there is no folder {repo} here and no repository of that name on the hub that you may read",
+            hint="Check the spelling; for a private repository set HF_TOKEN.",
+        )
+    if isinstance(error, hub_errors.HFValidationError):
+        return InputError(f"{repo} is no hub id: {_sentence(error)}", hint="A hub id is owner/name.")
+    if isinstance(error, hub_errors.OfflineModeIsEnabled):
+        return _not_cached(hub_id)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return SetupError(
+            f"the hub refuses {repo} ({status})", hint="Check HF_TOKEN: it may be invalid or lack the permission."
+        )
+    if status == 404:
+        return InputError(f"a file of {repo} is not on the hub (404)", hint=f"See its files at {page}")
+    endpoint = _endpoint() or _default_endpoint()
+    said = f"answered {status}" if status else f"could not be reached ({_sentence(error)})"
+    return SetupError(
+        f"{repo} is not in the cache and {endpoint} {said}",
+        hint="Check the network and HF_ENDPOINT; kl-f8-tiny and a folder on disk need none.",
+    )
+
+
+def _not_cached(hub_id: HubId) -> SetupError:
+    return SetupError(
+        f"{hub_id.repo} is not in the hub's cache, and the run is offline",
+        hint="Run once with a network, without --offline and HF_HUB_OFFLINE; kl-f8-tiny needs none.",
+    )
+
+
+def _raise(error: VaecheckError) -> Any:
+    raise error
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+
+def _default_endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def _patience() -> float:
+    """Seconds that the hub may keep silent; HF_HUB_ETAG_TIMEOUT can ask for more."""
+    from huggingface_hub import constants
+
+    return max(PATIENCE_SECONDS, float(constants.HF_HUB_ETAG_TIMEOUT))
+
+
+def _offline_mode() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _bars_only_on_a_terminal() -> Iterator[None]:
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    change = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    if change:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if change:
+            enable_progress_bars()

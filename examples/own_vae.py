@@ -52,11 +52,11 @@ def basis() -> Tensor:
 class DCTAutoencoder(nn.Module):
     """12 latents for each 8x8 block; a posterior of one fixed width around them."""
 
-    scaling_factor = 0.25  # optional, as is shift_factor: what you multiply latents by before the U-Net
+    scaling_factor = 0.5  # optional, as is shift_factor: what you multiply latents by before the U-Net
 
     def __init__(self, posterior_std: float = 0.05) -> None:
         super().__init__()
-        self.register_buffer("filters", basis())
+        self.filters = nn.Parameter(basis())
         self.log_var = 2.0 * math.log(posterior_std)
 
     def encode(self, pixels: Tensor) -> Posterior:

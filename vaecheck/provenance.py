@@ -29,7 +29,7 @@ def environment(device: str, seconds: Mapping[str, float] | None = None, *, star
 
     seconds = dict(seconds or {})
     return Environment(
-        versions=versions(),
+        versions=versions() | {"torch": str(torch.__version__)},  # with its build: +cpu, +cu130
         platform=platform.platform(),
         cpu=cpu_model(),
         threads=torch.get_num_threads(),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -360,7 +361,7 @@ class TestBroken:
         assert "not a picture" in reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
 
     def test_no_pixels(self) -> None:
-        assert "no pixels (0x5)" in reason(b"GIF89a\0\0\x05\0\0\0\0;")
+        assert "broken PPM header" in reason(b"P6 0 5 255\n")
 
     def test_one_pixel(self) -> None:
         assert read(encode(Image.new("RGB", (1, 1), "red"), "PNG"))[0].tolist() == [[[255, 0, 0]]]
@@ -384,14 +385,8 @@ class TestBroken:
         assert "200 pixels (20x10), more than the limit of 199" in reason(data, IntakePolicy(max_pixels=199))
 
     def test_a_compressed_text_bomb(self) -> None:
-        import zlib
-
         text = b"Comment\0\0" + zlib.compress(b"a" * 80_000_000)
-        data = png(1, 1, 8, 2, [b"\0\0\0"], (b"zTXt", text))
-        try:
-            assert read(data)[0].shape == (1, 1, 3)
-        except BadPicture as error:
-            assert "decode" in error.message
+        assert "too large" in reason(png(1, 1, 8, 2, [b"\0\0\0"], (b"zTXt", text)))
 
     def test_out_of_memory_is_a_reason(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def load(self: ImageFile.ImageFile) -> None:
@@ -436,15 +431,21 @@ VICTIMS = victims()
 TOLERANT = IntakePolicy(icc="srgb", max_pixels=1_000_000)
 
 
-def survives(data: bytes) -> bool:
-    """Only a Picture or a BadPicture may come of it; anything else is an error of this test."""
+def outcome(data: bytes) -> Picture | str:
+    """The picture, or why it is bad; anything else is an error of this test."""
     try:
-        picture = read_picture(data, TOLERANT)
+        return read_picture(data, TOLERANT)
     except BadPicture as error:
-        assert error.message
-        assert error.message.isprintable()
+        return error.message
+
+
+def survives(data: bytes) -> bool:
+    result = outcome(data)
+    if isinstance(result, str):
+        assert result
+        assert result.isprintable()
         return False
-    assert picture.image.mode == "RGB"
+    assert result.image.mode == "RGB"
     return True
 
 

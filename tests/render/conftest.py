@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -114,7 +115,17 @@ def result() -> Result:
     )  # fmt: skip
 
 
-def with_own(result: Result, psnr_db: float, ssim: float) -> Result:
+@pytest.fixture
+def nasty_ids() -> tuple[str, ...]:
+    return NASTY_IDS
+
+
+@pytest.fixture
+def with_own() -> Callable[[Result, float, float], Result]:
+    return vae_with
+
+
+def vae_with(result: Result, psnr_db: float, ssim: float) -> Result:
     """The same run of a VAE with these means."""
     own = {"psnr_db": psnr_db, "ssim": ssim}
     measures = {
@@ -129,8 +140,9 @@ def with_own(result: Result, psnr_db: float, ssim: float) -> Result:
 
 
 @pytest.fixture
-def scaled(result: Result) -> Result:
-    return scale_factor_result(result, channels=4)
+def scaled(result: Result) -> Callable[[int], Result]:
+    """What `scale-factor` gives for a VAE with so many latent channels."""
+    return lambda channels: scale_factor_result(result, channels)
 
 
 def scale_factor_result(result: Result, channels: int) -> Result:

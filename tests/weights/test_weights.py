@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.weights.conftest import BODY, Publisher
 
+from tests.weights.conftest import BODY, Publisher
 from vaecheck import weights
 from vaecheck.errors import InputError, WeightsError
 
@@ -142,9 +142,7 @@ class TestDownload:
             (503, "503", 2),
         ],
     )
-    def test_bad_answers(
-        self, publisher: Publisher, clean: Path, answer: str | int, text: str, requests: int
-    ) -> None:
+    def test_bad_answers(self, publisher: Publisher, clean: Path, answer: str | int, text: str, requests: int) -> None:
         publisher.answers = [answer]
         with pytest.raises(WeightsError, match=text) as caught:
             weights.find("alexnet")

@@ -99,8 +99,6 @@ def read_picture(data: bytes, policy: IntakePolicy) -> Picture:
     try:
         image = _open(data)
         width, height = image.size
-        if width < 1 or height < 1:
-            raise BadPicture(f"has no pixels ({width}x{height})")
         if width * height > policy.max_pixels:
             raise BadPicture(
                 f"has {width * height} pixels ({width}x{height}), more than the limit of {policy.max_pixels}"
@@ -113,8 +111,7 @@ def read_picture(data: bytes, policy: IntakePolicy) -> Picture:
     except Exception as error:
         # Broad on purpose: on broken files Pillow's decoders raise whatever their code runs into (OSError,
         # ValueError, SyntaxError, struct.error, zlib.error, OverflowError, KeyError...), and none may end a run.
-        words = printable(str(error).strip().replace("\n", " ")) or type(error).__name__
-        raise BadPicture(f"cannot be decoded: {words[:REASON_CHARACTERS]}") from error
+        raise BadPicture(f"cannot be decoded: {_words(error)}") from error
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -126,8 +123,14 @@ def _open(data: bytes) -> ImageFile.ImageFile:
                 continue
             return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
-            broken = f"has a broken {name} header: {printable(str(error))[:REASON_CHARACTERS]}"
+            broken = f"has a broken {name} header: {_words(error)}"
     raise BadPicture(broken or f"is not a picture in a format known here: it begins with {data[:12]!r}")
+
+
+def _words(error: Exception) -> str:
+    """The decoder's own words on one line, with the kind of error where they say nothing alone ("255")."""
+    words = printable(" ".join(str(error).split()))
+    return (words if " " in words else f"{type(error).__name__} {words}").strip()[:REASON_CHARACTERS]
 
 
 def _convert(image: ImageFile.ImageFile, data: bytes, policy: IntakePolicy) -> Picture:

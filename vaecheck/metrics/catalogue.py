@@ -10,9 +10,10 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vaecheck import weights
-from vaecheck.errors import InputError, SetupError, VaecheckError
+from vaecheck.errors import InputError, NotEnoughImages, SetupError, VaecheckError
 from vaecheck.metrics import kl, latent
 from vaecheck.metrics.frechet import FeatureDistances
 from vaecheck.metrics.kl import KL
@@ -21,13 +22,20 @@ from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.perceptual import EfficientNetLite0, Inception, LPIPSDistance
 from vaecheck.metrics.pixel import psnr_db, ssim
 from vaecheck.metrics.protocol import Metric
-from vaecheck.results.types import Measure
+from vaecheck.results.types import Better, Measure
 
 LPIPS_WEIGHTS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 INCEPTION = ("rfid", "kid")
 EFFICIENTNET = "fd_efficientnet_lite0"
 KL_NAMES = tuple(kl.DEFINITIONS)
 LATENT_NAMES = tuple(latent.DEFINITIONS)
+DEFINITIONS = {
+    "rfid": "Frechet distance between originals and reconstructions in features of Inception 2015-12-05",
+    "kid": "kernel distance between originals and reconstructions in features of Inception 2015-12-05",
+    EFFICIENTNET: "Frechet distance between originals and reconstructions in features of EfficientNet-Lite0",
+    "psnr_db": "mean over images of 10 log10(255^2 / MSE), 8-bit RGB",
+    "ssim": "Wang 2004: 11x11 Gaussian, sigma 1.5, population covariance, mean over RGB",
+}
 NAMES = (
     "rfid",
     "kid",
@@ -62,11 +70,21 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in NAMES if name in asked)
 
 
-def default_definition(name: str) -> tuple[str, str, str]:
-    """(unit, better, definition) of a measure that has no metric to ask, because its network is not there."""
+def definition(name: str) -> str:
+    """What a metric is, in words, without building it."""
     if name.startswith("lpips_"):
-        return "", "lower", lpips_definition(name.removeprefix("lpips_"))
-    return "", "lower", {"kid": "kernel Inception distance"}.get(name, "Frechet distance between feature sets")
+        return lpips_definition(name.removeprefix("lpips_"))
+    return {**DEFINITIONS, **kl.DEFINITIONS, **latent.DEFINITIONS}[name]
+
+
+def _unit(name: str) -> str:
+    return "dB" if name.endswith("_db") else kl.UNITS.get(name, "")
+
+
+def _better(name: str) -> Better:
+    if name in ("psnr_db", "ssim"):
+        return "higher"
+    return None if name in (*KL_NAMES, *LATENT_NAMES) else "lower"
 
 
 def lpips_definition(net: str) -> str:
@@ -109,21 +127,14 @@ class Catalogue:
 
     def build(self, names: Sequence[str]) -> Built:
         """The metrics that give these measures, and an `unavailable` measure for each that cannot be had."""
-        metrics: list[Metric] = []
-        unavailable: list[Measure] = []
+        groups: list[tuple[tuple[str, ...], Metric]] = []
+        lost: list[Measure] = []
         for group, make in self._families(names).items():
             try:
-                metrics.append(make())
-            except VaecheckError as error:
-                if not isinstance(error, SetupError):
-                    raise
-                reason = f"{error.message}. {error.hint}".strip()
-                for name in group:
-                    unit, better, definition = default_definition(name)
-                    unavailable.append(
-                        Measure(name, None, unit, better, 0, definition, status="unavailable", reason=reason)  # type: ignore[arg-type]
-                    )
-        return Built(tuple(names), tuple(metrics), tuple(unavailable))
+                groups.append((group, make()))
+            except SetupError as error:
+                lost += unavailable(group, error)
+        return Built(tuple(names), tuple(groups), tuple(lost))
 
     def _families(self, names: Sequence[str]) -> Mapping[tuple[str, ...], Callable[[], Metric]]:
         """One entry for each metric object that must be built: the measures asked of it, and how to make it."""
@@ -134,22 +145,8 @@ class Catalogue:
         families: dict[tuple[str, ...], Callable[[], Metric]] = {
             asked(INCEPTION): lambda: FeatureDistances(self.inception, asked(INCEPTION), seed=self.seed),
             asked([EFFICIENTNET]): lambda: FeatureDistances(self.efficientnet, (EFFICIENTNET,), seed=self.seed),
-            asked(["psnr_db"]): lambda: PerImage(
-                "psnr_db",
-                psnr_db,
-                unit="dB",
-                better="higher",
-                definition="mean over images of 10 log10(255^2 / MSE), 8-bit RGB",
-                seed=self.seed,
-            ),
-            asked(["ssim"]): lambda: PerImage(
-                "ssim",
-                ssim,
-                unit="",
-                better="higher",
-                definition="Wang 2004: 11x11 Gaussian, sigma 1.5, population covariance, mean over RGB",
-                seed=self.seed,
-            ),
+            asked(["psnr_db"]): lambda: self._per_image("psnr_db", psnr_db),
+            asked(["ssim"]): lambda: self._per_image("ssim", ssim),
             asked(KL_NAMES): lambda: KL(seed=self.seed),
             asked(LATENT_NAMES): lambda: LatentMoments(seed=self.seed),
         }
@@ -158,13 +155,16 @@ class Catalogue:
 
     def _lpips_metric(self, net: str) -> Metric:
         network = self.lpips(net)
+        return self._per_image(f"lpips_{net}", network.distance, network.caveat)
+
+    def _per_image(self, name: str, function: Callable[[Tensor, Tensor], Tensor], caveat: str = "") -> PerImage:
         return PerImage(
-            f"lpips_{net}",
-            network.distance,
-            unit="",
-            better="lower",
-            definition=lpips_definition(net),
-            caveat=network.caveat,
+            name,
+            function,
+            unit=_unit(name),
+            better=_better(name),
+            definition=definition(name),
+            caveat=caveat,
             seed=self.seed,
         )
 
@@ -174,14 +174,32 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Built:
-    """Metrics of one run over the pictures, and what could not be built."""
+    """Metrics of one run over the pictures, with the measures asked of each, and what could not be built."""
 
     names: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    unavailable: tuple[Measure, ...]
+    groups: tuple[tuple[tuple[str, ...], Metric], ...]
+    lost: tuple[Measure, ...]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple(metric for _, metric in self.groups)
 
     def measures(self) -> dict[str, Measure]:
         """Every measure asked for, by name, in the order of the tables."""
-        found = {measure.name: measure for metric in self.metrics for measure in metric.compute()}
-        found |= {measure.name: measure for measure in self.unavailable}
+        found = {measure.name: measure for measure in self.lost}
+        for group, metric in self.groups:
+            try:
+                measures = metric.compute()
+            except NotEnoughImages as error:
+                measures = unavailable(group, error)
+            found |= {measure.name: measure for measure in measures}
         return {name: found[name] for name in NAMES if name in self.names}
+
+
+def unavailable(names: Iterable[str], error: VaecheckError) -> tuple[Measure, ...]:
+    """One measure without a value for each name, with the error's message and remedy as the reason."""
+    reason = f"{error.message}. {error.hint}".strip()
+    return tuple(
+        Measure(name, None, _unit(name), _better(name), 0, definition(name), status="unavailable", reason=reason)
+        for name in names
+    )

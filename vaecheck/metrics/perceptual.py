@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -69,14 +69,18 @@ class FeatureExtractor:
         VAEs goes through the network once. A tensor changed in place is put through again.
         """
         version = None if images.is_inference() else images._version
-        remembered: tuple[int | None, Tensor] | None = self._remembered.get(images)
+        remembered = self._remembered.get(images)  # type: ignore[no-untyped-call]
         if remembered is not None and remembered[0] == version:
-            return remembered[1]
+            return cast(Tensor, remembered[1])
         with full_precision(self.device):
             moved = images.to(self.device).to(torch.float32, memory_format=torch.channels_last)
             features = self._network(moved)
         self._remembered[images] = (version, features)
         return features
+
+    @property
+    def caveat(self) -> str:
+        return weights_caveat(self.sha256, self.published)
 
 
 class Inception(FeatureExtractor):
@@ -93,7 +97,7 @@ class Inception(FeatureExtractor):
 
         def network(images: Tensor) -> Tensor:
             resized = resize_like_tensorflow1(images, INCEPTION_SIDE)
-            return trunk((resized - 128) / 128).flatten(1)
+            return cast(Tensor, trunk((resized - 128) / 128).flatten(1))
 
         super().__init__(
             "inception",
@@ -160,7 +164,7 @@ class LPIPSDistance:
         self.sha256 = sha256
         self.published = published
         self.device = torch.device(device)
-        self._model = _lpips_model(net, path).to(self.device, memory_format=torch.channels_last)
+        self._model = _lpips_model(net, path).to(self.device).to(memory_format=torch.channels_last)
 
     def distance(self, original: Tensor, reconstruction: Tensor) -> Tensor:
         with full_precision(self.device):
@@ -170,6 +174,10 @@ class LPIPSDistance:
             )
             distance: Tensor = self._model(a, b)
         return distance.flatten().cpu().double()
+
+    @property
+    def caveat(self) -> str:
+        return weights_caveat(self.sha256, self.published)
 
 
 def resize_like_tensorflow1(images: Tensor, side: int) -> Tensor:
@@ -202,6 +210,11 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def weights_caveat(sha256: str, published: bool) -> str:
+    """Why figures made with these weights are unreliable; empty when the weights are the published ones."""
+    return "" if published else f"the weights are not the published ones (sha256 {sha256})"
 
 
 def efficientnet_lite0_path() -> Path:

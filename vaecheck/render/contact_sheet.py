@@ -24,11 +24,12 @@ from vaecheck.results.types import Shown
 AMPLIFICATION = 4
 LARGEST_SIDE = 512
 SMALLEST_SIDE = 128
-COLUMNS = ("original", "reconstruction", f"|difference| × {AMPLIFICATION}")
+COLUMNS = ("original", "reconstruction", f"|difference| x {AMPLIFICATION}")
 WINDOW_COLUMNS = ("worst window, original", "worst window, reconstruction")
 
 _ROLES = {"worst": "Worst by PSNR", "median": "Nearest to the median", "best": "Best by PSNR"}
 _PAPER, _INK, _FAINT, _BAND = (255, 255, 255), (24, 24, 27), (82, 82, 91), (228, 228, 231)
+_NEUTRAL = (128, 128, 128)
 _MARGIN, _GAP = 16, 8
 _STRIP, _GROUP, _CAPTION = 36, 40, 28
 _Array = NDArray[np.uint8]
@@ -60,7 +61,7 @@ def strip(shown: Shown, largest_side: int = LARGEST_SIDE) -> Image.Image:
     """Original, reconstruction and amplified difference side by side, without words."""
     cells, _ = _cells(shown, largest_side)
     width = sum(cell.width for cell in cells) + _GAP * (len(cells) - 1)
-    sheet = Image.new("RGB", (width, cells[0].height), _PAPER)
+    sheet = Image.new("RGB", (width, cells[0].height), _NEUTRAL)
     for place, cell in enumerate(cells):
         sheet.paste(cell, (place * (cell.width + _GAP), 0))
     return sheet
@@ -69,7 +70,7 @@ def strip(shown: Shown, largest_side: int = LARGEST_SIDE) -> Image.Image:
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG that appears whole or not at all."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=6)
+    image.save(buffer, format="PNG", optimize=False, compress_level=4)
     write_atomically(path, buffer.getvalue())
 
 
@@ -83,12 +84,13 @@ def psnr_in_words(shown: Shown) -> str:
 def difference(shown: Shown) -> _Array:
     """(H, W, 3) uint8: min(255, 4 |original - reconstruction|)."""
     error = np.abs(np.asarray(shown.original, dtype=np.int16) - np.asarray(shown.reconstruction, dtype=np.int16))
-    return np.minimum(error * AMPLIFICATION, 255).astype(np.uint8)
+    amplified: _Array = np.minimum(error * AMPLIFICATION, 255).astype(np.uint8)
+    return amplified
 
 
 def _row(shown: Shown, *, window: bool = False) -> _RowOfCells:
     cells, note = _cells(shown, LARGEST_SIDE)
-    caption = f"{shortened(_in_latin(shown.id), 56)}   {psnr_in_words(shown)}{note}"
+    caption = f"{shortened(_in_ascii(shown.id), 56)}   {psnr_in_words(shown)}{note}"
     return _RowOfCells(caption, cells + _windows(shown, cells[0].size) if window else cells)
 
 
@@ -110,7 +112,7 @@ def _cells(shown: Shown, largest_side: int) -> tuple[tuple[Image.Image, ...], st
 
 
 def _windows(shown: Shown, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-    """The quarter-sized window of largest total error, of the original and of the reconstruction, enlarged to `size`."""
+    """The quarter-sized window of largest total error, of the original and the reconstruction, enlarged to `size`."""
     height, width = np.asarray(shown.original).shape[:2]
     window = max(1, height // 4), max(1, width // 4)
     top, left = _largest_sum(difference(shown).sum(axis=2, dtype=np.int64), window)
@@ -131,9 +133,9 @@ def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int
     return int(top), int(left)
 
 
-def _in_latin(text: str) -> str:
-    r"""Pillow's built-in font has Latin letters only: others are shown as escapes, so that ids stay apart."""
-    return printable(text).encode("latin-1", "backslashreplace").decode("latin-1")
+def _in_ascii(text: str) -> str:
+    r"""Pillow's built-in font has ASCII only: other letters are shown as escapes, so that ids stay apart."""
+    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ Why the interval decides: a mean of 100 pictures that is known to half a decibel
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from vaecheck.results.types import Measure
 
@@ -44,16 +45,29 @@ def number(amount: float, ci95: tuple[float, float] | None = None, *, significan
     if half_width <= 0:
         return _significant(amount, significant)
     decimals = 1 - math.floor(math.log10(half_width))
-    if decimals > 6:
-        return _significant(amount, significant)
+    if decimals > 6 and 0 < abs(amount) < 1e-3:
+        return f"{amount:.{max(math.floor(math.log10(abs(amount))) + decimals, 0)}e}"
+    decimals = min(decimals, 15)
     return _signless_zero(f"{round(amount, decimals):,.{max(decimals, 0)}f}")
+
+
+def as_given(amount: float) -> str:
+    """A factor as a config file has it, such as 0.18215: six digits, not rounded to what data can show."""
+    return f"{amount:.6g}"
+
+
+def aligned(amounts: Sequence[float]) -> tuple[str, ...]:
+    """A column of numbers with the same decimals, so that the largest has four digits."""
+    largest = max(map(abs, amounts), default=0.0)
+    decimals = min(max(3 - math.floor(math.log10(largest)), 0), 8) if largest > 0 else 0
+    return tuple(_signless_zero(f"{amount:,.{decimals}f}") for amount in amounts)
 
 
 def difference(amount: float) -> str:
     """A signed difference to two significant digits, such as "+2.1" or "-0.045"."""
     if abs(amount) >= 10:
         return f"{amount:+,.0f}"
-    return f"{amount:+.2g}"
+    return f"{amount:+#.2g}".rstrip(".")
 
 
 def size_in_bytes(amount: float) -> str:
@@ -87,7 +101,10 @@ def _significant(amount: float, digits: int) -> str:
         return f"{amount:.{digits - 1}e}"
     if abs(amount) >= 10 ** (digits - 1):
         return f"{amount:,.0f}"
-    return _signless_zero(f"{amount:.{digits}g}")
+    exact = f"{amount:.{digits}g}"
+    return _signless_zero(
+        exact if math.isclose(float(exact), amount, rel_tol=1e-9) else f"{amount:#.{digits}g}".rstrip(".")
+    )
 
 
 def _signless_zero(text: str) -> str:

@@ -38,11 +38,12 @@ _TITLES = {
     "encode_flops_per_image": "Encoding one picture",
     "decode_flops_per_image": "Decoding one picture",
 }
+_QUALITY = "Original against reconstruction"
 _KINDS = {
     "reconstruct": "Reconstruction",
-    "score": "Score of given reconstructions",
+    "score": "Score",
     "scale-factor": "Scale factor",
-    "bench": "Speed and memory",
+    "bench": "Bench",
 }
 
 
@@ -60,6 +61,11 @@ class Row:
     judgement: str
     status: str
 
+    @property
+    def says_more(self) -> bool:
+        """Whether the judgement adds to what the status and the notes say."""
+        return self.judgement not in ("", "unreliable", "not measured")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -72,10 +78,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Note:
-    """Why a figure is not to be relied on, or is not there."""
+    """Why figures are not to be relied on, or are not there: "rfid, kid: unreliable", and the reason."""
 
-    name: str
-    status: str
+    subject: str
     reason: str
 
 
@@ -85,23 +90,28 @@ def title(result: Result) -> str:
 
 def sections(result: Result) -> tuple[Section, ...]:
     """The measures by theme; a theme without a measure is left out."""
-    themes: dict[str, list[Measure]] = {"Reconstruction": [], "Latents": [], "Speed and memory": []}
+    themes: dict[str, list[Measure]] = {_QUALITY: [], "Latents": [], "Speed and memory": []}
     for name, measure in result.measures.items():
         speed = name.endswith(("_per_second", "_bytes")) or "_flops" in name
-        theme = "Reconstruction" if is_quality(name) else "Speed and memory" if speed else "Latents"
+        theme = _QUALITY if is_quality(name) else "Speed and memory" if speed else "Latents"
         themes[theme].append(measure)
     return tuple(_section(theme, measures, result) for theme, measures in themes.items() if measures)
 
 
 def notes(result: Result) -> tuple[Note, ...]:
-    """Every measure that is unreliable or unavailable, with its reason and remedy, and images treated apart."""
-    found = [Note(m.name, m.status, m.reason) for m in result.measures.values() if m.status != "ok"]
-    for measure in result.measures.values():
+    """What is unreliable or unavailable, with its reason and remedy, one note a reason; and images left out."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, measure in result.measures.items():
         identical = measure.counts.get("identical", 0)
-        if identical and measure.status == "ok":
+        if measure.status != "ok":
+            found.setdefault((measure.status, measure.reason), []).append(name)
+        elif identical:
             pairs = figures.count(identical, "identical pair")
-            found.append(Note(measure.name, "note", f"{pairs} left out of the mean: no finite value"))
-    return tuple(found)
+            found.setdefault(("", f"{pairs} left out of the mean, for want of a finite value"), []).append(name)
+    return tuple(
+        Note(f"{', '.join(names)}: {status}" if status else ", ".join(names), reason)
+        for (status, reason), names in found.items()
+    )
 
 
 def yardstick_notes(result: Result) -> tuple[str, ...]:
@@ -176,10 +186,9 @@ def scaling_summary(scaling: Scaling) -> Pairs:
 
 def channels(scaling: Scaling) -> tuple[tuple[str, str, str], ...]:
     """Channel number, mean and std of every latent channel."""
-    return tuple(
-        (str(number), figures.number(channel["mean"]), figures.number(channel["std"]))
-        for number, channel in enumerate(scaling.per_channel)
-    )
+    means = figures.aligned([channel["mean"] for channel in scaling.per_channel])
+    stds = figures.aligned([channel["std"] for channel in scaling.per_channel])
+    return tuple((str(number), mean, std) for number, (mean, std) in enumerate(zip(means, stds, strict=True)))
 
 
 def settings(result: Result) -> Pairs:
@@ -217,7 +226,7 @@ def setting_in_words(value: Any) -> str:
 
 
 def _section(theme: str, measures: list[Measure], result: Result) -> Section:
-    yardsticks = result.yardsticks if theme == "Reconstruction" else ()
+    yardsticks = result.yardsticks if theme == _QUALITY else ()
     rows = tuple(_row(measure, yardsticks) for measure in measures)
     return Section(theme, rows, tuple(yardstick.name for yardstick in yardsticks))
 
@@ -225,7 +234,7 @@ def _section(theme: str, measures: list[Measure], result: Result) -> Section:
 def _row(measure: Measure, yardsticks: tuple[Yardstick, ...]) -> Row:
     return Row(
         name=measure.name,
-        title=_TITLES.get(measure.name, measure.name),
+        title=_title_of(measure.name),
         value=figures.value(measure),
         interval=figures.interval(measure),
         better=measure.better or "",
@@ -234,6 +243,10 @@ def _row(measure: Measure, yardsticks: tuple[Yardstick, ...]) -> Row:
         judgement=judge(measure.name, measure, yardsticks),
         status=measure.status,
     )
+
+
+def _title_of(name: str) -> str:
+    return f"Frechet distance, {name.removeprefix('fd_')}" if name.startswith("fd_") else _TITLES.get(name, name)
 
 
 def _yardstick_cell(measure: Measure, yardstick: Yardstick) -> str:
@@ -254,7 +267,7 @@ def _describe(yardstick: Yardstick, result: Result) -> str:
 
 
 def _shipped(scaling: Scaling) -> str:
-    parts = [f"{_words(name)} {figures.number(v)}" for name, v in scaling.shipped.items() if v is not None]
+    parts = [f"{_words(name)} {figures.as_given(v)}" for name, v in scaling.shipped.items() if v is not None]
     return f"{', '.join(parts)}: {scaling.verdict}" if parts else "nothing"
 
 

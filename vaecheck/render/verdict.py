@@ -7,7 +7,7 @@ faces, text and maps alike, but a trained VAE that loses to PCA patches of its o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vaecheck.render import figures
@@ -93,19 +93,15 @@ def _judge_all(result: Result) -> Verdict:
 
 
 def _of_scaling(scaling: Scaling) -> Verdict:
-    factor = figures.number(scaling.scaling_factor, scaling.scaling_factor_ci95)
-    advice = f"Multiply latents by {factor}"
-    if scaling.scaling_factor_ci95:
-        low, high = scaling.scaling_factor_ci95
-        bounds = [figures.number(bound, scaling.scaling_factor_ci95) for bound in (low, high)]
-        advice += f" (95 % interval {bounds[0]} to {bounds[1]})"
-    shipped, after = scaling.shipped.get("scaling_factor"), scaling.shipped.get("std_after")
-    if scaling.verdict == "unknown" or shipped is None or after is None:
-        return Verdict(f"{advice}. The VAE ships no scaling factor to judge.", "info")
-    judged = f"The shipped factor {figures.number(shipped)} leaves latents with std {after:.3g} where 1 is meant"
+    bounds = scaling.scaling_factor_ci95
+    factor = figures.number(scaling.scaling_factor, bounds)
+    known = f" (95 % interval {' to '.join(figures.number(bound, bounds) for bound in bounds)})" if bounds else ""
+    reason = f"{scaling.reason}. " if scaling.reason else ""
     if scaling.verdict == "ok":
-        return Verdict(f"{judged}: it fits these pictures. {advice} for exactly 1.", "good")
-    return Verdict(f"{judged}: it is wrong for these pictures. {advice}.", "bad")
+        return Verdict(f"The shipped factor fits these pictures: {reason}1 / std here is {factor}{known}.", "good")
+    if scaling.verdict == "wrong":
+        return Verdict(f"The shipped factor is wrong for these pictures: {reason}1 / std is {factor}{known}.", "bad")
+    return Verdict(f"No shipped factor to judge: {reason}1 / std is {factor}{known}.", "info")
 
 
 def _of_bench(measures: Mapping[str, Measure]) -> Verdict:
@@ -128,7 +124,7 @@ def _worst_picture(result: Result) -> str:
     if len(known) < 2:
         return ""
     psnr_db, image_id = min(known)
-    return f" The worst picture, {shortened(printable(image_id), 48)}, has {figures.number(psnr_db, significant=3)} dB."
+    return f" The worst picture, {shortened(printable(image_id), 64)}, has {figures.number(psnr_db, significant=3)} dB."
 
 
 def _gains(yardstick: Yardstick) -> Iterator[tuple[str, float]]:
@@ -143,10 +139,13 @@ def _gains(yardstick: Yardstick) -> Iterator[tuple[str, float]]:
 
 
 def _values(names: Sequence[str], yardstick: Yardstick) -> str:
-    pairs = (
-        f"{name} {figures.value(yardstick.vae[name])} against {figures.value(yardstick.measures[name], unit=False)}"
-        for name in names
-    )
+    """ "psnr_db 24.31 dB against 22.21": both to the digits that the yardstick's interval allows."""
+    pairs = []
+    for name in names:
+        ours, theirs = yardstick.vae[name], yardstick.measures[name]
+        ci95 = theirs.ci95 or ours.ci95
+        own, other = figures.value(replace(ours, ci95=ci95)), figures.value(replace(theirs, ci95=ci95), unit=False)
+        pairs.append(f"{name} {own} against {other}")
     return ", ".join(pairs)
 
 

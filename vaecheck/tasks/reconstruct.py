@@ -61,6 +61,7 @@ def reconstruct(
         "loop": evaluated - opened,
         "compute": computed - evaluated,
         "yardsticks": time.perf_counter() - computed,
+        "total": time.perf_counter() - started,
     }
     card = bench.vae.card
     return Result(
@@ -70,7 +71,7 @@ def reconstruct(
         settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size, "metrics": list(names)},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures,
-        warnings=picture_warnings(loader),
+        warnings=(*bench.vae.warnings, *picture_warnings(loader)),
         yardsticks=yardsticks,
         unet_cost=unet_costs(card.f, card.latent_channels, settings.size),
         per_image=columns,

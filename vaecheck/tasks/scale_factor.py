@@ -71,7 +71,7 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures | speed_measures(stopwatch.laps, bench.device),
-        warnings=picture_warnings(loader),
+        warnings=(*bench.vae.warnings, *picture_warnings(loader)),
         scaling=scaling_of(latents, first.found, bench.vae.card),
         per_image=PerImage(tuple(latents.rows.ids), latents.columns()),
     )

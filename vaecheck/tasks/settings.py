@@ -17,8 +17,8 @@ from vaecheck.images.preprocess import check_size
 from vaecheck.images.sources import ImageSet, open_images
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
 from vaecheck.results.types import DataCard
+from vaecheck.vae.adapter import LoadedVAE
 from vaecheck.vae.load import load_vae
-from vaecheck.vae.protocol import VAE
 
 AUTO_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
 AUTO_BATCH_PIXELS = 256 * 256
@@ -78,7 +78,7 @@ class Bench:
 
     settings: Settings
     images: ImageSet
-    vae: VAE
+    vae: LoadedVAE
     device: torch.device
     dtype: str
     batch_size: int

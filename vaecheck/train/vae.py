@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
+from vaecheck.metrics.kl import kl_nats
 from vaecheck.pixels import to_pixels
 from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
 from vaecheck.vae.protocol import Posterior
@@ -90,12 +91,6 @@ class Progress:
     means: dict[str, float] = field(default_factory=dict)
 
 
-def kl_to_standard_normal(posterior: Posterior) -> Tensor:
-    """KL(q(z|x), N(0, I)) in nats, one per picture: (B,)."""
-    assert posterior.log_var is not None
-    return 0.5 * (posterior.mean**2 + posterior.log_var.exp() - 1 - posterior.log_var).flatten(1).sum(1)
-
-
 def train_vae(
     recipe: VAERecipe,
     pictures: Sequence[Tensor],
@@ -155,7 +150,7 @@ def _step(
         reconstruction = model.decode(latents)  # type: ignore[operator]
     error = reconstruction.float() - pixels
     l1, l2 = error.abs().mean(), error.square().mean()
-    kl = kl_to_standard_normal(posterior).mean()
+    kl = kl_nats(posterior).mean()
     loss = recipe.l1 * l1 + recipe.l2 * l2 + recipe.kl * kl / pixels[0].numel()
     optimiser.zero_grad(set_to_none=True)
     loss.backward()

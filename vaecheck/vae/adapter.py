@@ -138,12 +138,18 @@ def sha256_of_state(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """The error's text on one line, or its class's name when it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype) -> tuple[int, int, bool]:
     """(f, latent channels, deterministic), seen on a round trip of one small picture.
 
     Why several sizes: windowed and fixed-size models refuse the small ones.
     """
-    refusal: Exception | None = None
+    refusals: list[Exception] = []
     for size in PROBE_SIZES:
         ramp = torch.linspace(-1.0, 1.0, size, device=device, dtype=dtype)
         pixels = ramp.expand(1, 3, size, size).contiguous()
@@ -153,14 +159,15 @@ def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
-            refusal = refusal or error
+            refusals.append(error)
             continue
         return _measured(ref, adapted, pixels, posterior)
+    refusal = refusals[0]
     if isinstance(refusal, InputError):
         raise refusal
     sizes = ", ".join(map(str, sorted(PROBE_SIZES)))
     raise InputError(
-        f"{adapted.class_name} of {ref} takes no batch of pictures (1, 3, N, N) for N in {sizes}: {refusal}",
+        f"{adapted.class_name} of {ref} takes no batch of pictures (1, 3, N, N) for N in {sizes}: {one_line(refusal)}",
         hint="vaecheck needs a VAE of still RGB pictures; wrap another kind in a factory, --vae FILE.py:FACTORY.",
     ) from refusal
 

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from vaecheck.errors import InputError
-from vaecheck.vae.adapter import Adapted, sha256_of_files
+from vaecheck.vae.adapter import Adapted, one_line, sha256_of_files
 from vaecheck.vae.kl_f8 import KLAutoencoder
 from vaecheck.vae.protocol import Posterior
 
@@ -158,7 +158,7 @@ def _read(folder: Path, class_name: str, weights: WeightFiles) -> Any:
             )
     except Exception as error:
         raise InputError(
-            f"{folder} cannot be loaded as {class_name}: {_first_line(error)}",
+            f"{folder} cannot be loaded as {class_name}: {one_line(error)}",
             hint="A file may be cut short, or config.json may belong to other weights.",
         ) from error
     missing = sorted(info["missing_keys"])
@@ -195,8 +195,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

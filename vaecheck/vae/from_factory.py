@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
-from vaecheck.vae.adapter import Adapted, sha256_of_state
+from vaecheck.vae.adapter import Adapted, one_line, sha256_of_state
 from vaecheck.vae.protocol import Posterior
 
 INSTALLED = frozenset(("site-packages", "dist-packages"))
@@ -135,9 +135,8 @@ def _run(ref: str, what: str, call: Callable[[], Any]) -> Any:
     except (InputError, torch.OutOfMemoryError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        text = str(error) or "no message"
         raise InputError(
-            f"{ref}: {what} raised {type(error).__name__}: {text} ({_place(error)})",
+            f"{ref}: {what} raised {type(error).__name__}: {one_line(error)} ({_place(error)})",
             hint="The error is in the factory's own code; --debug shows its traceback.",
         ) from error
 

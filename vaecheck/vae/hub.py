@@ -19,6 +19,7 @@ from typing import Any
 
 from vaecheck.deadline import within
 from vaecheck.errors import InputError, SetupError, VaecheckError
+from vaecheck.vae.adapter import one_line
 from vaecheck.vae.from_diffusers import CONFIG, choose_weights
 
 PART = r"\w[\w.-]*"
@@ -145,7 +146,7 @@ def _explained(hub_id: HubId, error: Exception) -> VaecheckError:
             hint="Check the spelling; for a private repository set HF_TOKEN.",
         )
     if isinstance(error, hub_errors.HFValidationError):
-        return InputError(f"{repo} is no hub id: {_sentence(error)}", hint="A hub id is owner/name.")
+        return InputError(f"{repo} is no hub id: {one_line(error)}", hint="A hub id is owner/name.")
     if isinstance(error, hub_errors.OfflineModeIsEnabled):
         return _not_cached(hub_id)
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -156,7 +157,7 @@ def _explained(hub_id: HubId, error: Exception) -> VaecheckError:
     if status == 404:
         return InputError(f"a file of {repo} is not on the hub (404)", hint=f"See its files at {page}")
     endpoint = _endpoint() or _default_endpoint()
-    said = f"answered {status}" if status else f"could not be reached ({_sentence(error)})"
+    said = f"answered {status}" if status else f"could not be reached ({one_line(error)})"
     return SetupError(
         f"{repo} is not in the cache and {endpoint} {said}",
         hint="Check the network and HF_ENDPOINT; kl-f8-tiny and a folder on disk need none.",
@@ -195,11 +196,6 @@ def _offline_mode() -> bool:
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
-
-
-def _sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

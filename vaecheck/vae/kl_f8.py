@@ -18,7 +18,8 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
@@ -273,7 +274,7 @@ class KLAutoencoder(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in self.state_dict().items()}
         weights, config = folder / WEIGHTS_FILE, folder / CONFIG_FILE
-        save_file(tensors, weights.with_suffix(".tmp"), metadata={"format": "pt"})
+        weights.with_suffix(".tmp").write_bytes(serialise(tensors, metadata={"format": "pt"}))
         os.replace(weights.with_suffix(".tmp"), weights)
         config.with_suffix(".tmp").write_text(json.dumps(self.config.to_diffusers(), indent=2) + "\n")
         os.replace(config.with_suffix(".tmp"), config)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.images.nasty import encode, exif, noise, smooth
+from vaecheck.errors import InputError
+from vaecheck.images.loader import Images, Intake, Loader
+from vaecheck.images.sources import open_images
+
+SMALL = Intake(size=32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten good pictures of several kinds, and three bad ones between them."""
+    root = tmp_path / "photos"
+    root.mkdir()
+    for i in range(7):
+        (root / f"{i}.png").write_bytes(encode(noise(40 + i, 50, seed=i), "PNG"))
+    (root / "2a_small.png").write_bytes(encode(noise(5, 9), "PNG"))
+    (root / "3a_turned.jpg").write_bytes(encode(smooth(64, 48), "JPEG", exif=exif(6)))
+    (root / "4a_grey.png").write_bytes(encode(Image.new("L", (40, 40), 9), "PNG"))
+    (root / "0a_text.png").write_bytes(b"hello")
+    (root / "5a_cut.png").write_bytes(encode(noise(40, 40), "PNG")[:800])
+    os.mkfifo(root / "9_pipe.png")
+    return root
+
+
+def load(source: Path | str, intake: Intake = SMALL, *, batch_size: int = 4, workers: int = 1) -> Loader:
+    return Loader(open_images(str(source)), intake, batch_size=batch_size, workers=workers)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("vaecheck-pictures")]
+
+
+def test_batches_in_order_with_everything_counted(folder: Path) -> None:
+    loader = load(folder)
+    batches = list(loader)
+    good = (
+        "0.png",
+        "1.png",
+        "2.png",
+        "2a_small.png",
+        "3.png",
+        "3a_turned.jpg",
+        "4.png",
+        "4a_grey.png",
+        "5.png",
+        "6.png",
+    )
+    assert tuple(i for batch in batches for i in batch.ids) == good
+    assert [batch.image.shape for batch in batches] == [(4, 3, 32, 32), (4, 3, 32, 32), (2, 3, 32, 32)]
+    assert all(batch.image.dtype == torch.uint8 and batch.image.is_contiguous() for batch in batches)
+    assert all(batch.valid == (32, 32) for batch in batches)
+    assert loader.count == 10
+    assert loader.notes == Counter(enlarged=1, exif_rotated=1, grey=1)
+    assert [skipped.id for skipped in loader.skipped] == ["0a_text.png", "5a_cut.png", "9_pipe.png"]
+    assert loader.skipped[2].reason == "is a named pipe, not a regular file"
+    assert loader.seconds > 0
+    assert not threads()
+
+
+def test_the_tensor_holds_the_picture(tmp_path: Path) -> None:
+    image = noise(32, 32)
+    (tmp_path / "a.png").write_bytes(encode(image, "PNG"))
+    (batch,) = load(tmp_path)
+    assert np.array_equal(batch.image[0].permute(1, 2, 0).numpy(), np.asarray(image))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_nothing_depends_on_batch_size_or_workers(folder: Path, batch_size: int, workers: int) -> None:
+    def result(loader: Loader) -> tuple[object, ...]:
+        batches = list(loader)
+        pixels = torch.cat([batch.image for batch in batches])
+        ids = tuple(i for batch in batches for i in batch.ids)
+        return ids, hashlib.sha256(pixels.numpy().tobytes()).digest(), loader.skipped, loader.notes, loader.fingerprint
+
+    assert result(load(folder, batch_size=batch_size, workers=workers)) == result(load(folder))
+
+
+class TestFingerprint:
+    def test_by_its_definition(self, folder: Path) -> None:
+        loader = load(folder)
+        ids = [i for batch in loader for i in batch.ids]
+        text = b"".join(i.encode() + b"\0" + hashlib.sha256((folder / i).read_bytes()).digest() for i in sorted(ids))
+        assert loader.fingerprint == hashlib.sha256(text).hexdigest()
+
+    def test_bad_pictures_do_not_change_it(self, folder: Path) -> None:
+        before = load(folder)
+        list(before)
+        for name in ("0a_text.png", "5a_cut.png", "9_pipe.png"):
+            (folder / name).unlink()
+        after = load(folder)
+        list(after)
+        assert before.fingerprint == after.fingerprint
+
+    def test_contents_and_names_do(self, folder: Path) -> None:
+        prints = set()
+        for change in (
+            lambda: None,
+            lambda: (folder / "0.png").rename(folder / "0b.png"),
+            lambda: (folder / "6.png").unlink(),
+        ):
+            change()
+            loader = load(folder)
+            list(loader)
+            prints.add(loader.fingerprint)
+        assert len(prints) == 3
+
+    def test_a_tar_file_has_that_of_its_folder(self, folder: Path, tmp_path: Path) -> None:
+        (folder / "9_pipe.png").unlink()
+        with tarfile.open(tmp_path / "all.tar", "w") as tar:
+            for path in sorted(folder.iterdir(), reverse=True):
+                tar.add(path, arcname=path.name)
+        a, b = load(folder), load(tmp_path / "all.tar")
+        for left, right in zip(a, b, strict=True):
+            assert left.ids == right.ids
+            assert torch.equal(left.image, right.image)
+        assert a.fingerprint == b.fingerprint
+        assert a.skipped == b.skipped
+
+
+class TestShapes:
+    @pytest.fixture
+    def mixed(self, tmp_path: Path) -> Path:
+        for i, size in enumerate([(16, 16), (16, 16), (24, 16), (16, 16), (15, 16), (14, 16), (14, 16)]):
+            (tmp_path / f"{i}.png").write_bytes(encode(noise(*size), "PNG"))
+        return tmp_path
+
+    def test_pad_starts_a_batch_for_every_new_shape(self, mixed: Path) -> None:
+        batches = list(load(mixed, Intake(size=None, fit="pad"), batch_size=4))
+        assert [batch.ids for batch in batches] == [
+            ("0.png", "1.png"), ("2.png",), ("3.png",), ("4.png",), ("5.png", "6.png"),
+        ]  # fmt: skip
+        assert [batch.valid for batch in batches] == [(16, 16), (16, 24), (16, 16), (16, 15), (16, 14)]
+        assert [tuple(batch.image.shape[2:]) for batch in batches] == [(16, 16), (16, 24), (16, 16), (16, 16), (16, 16)]
+
+    def test_none_skips_what_does_not_suit_and_says_how_to_mend_it(self, mixed: Path) -> None:
+        loader = load(mixed, Intake(size=None, fit="none"))
+        assert [batch.ids for batch in loader] == [("0.png", "1.png"), ("2.png",), ("3.png",)]
+        assert loader.skipped[0].reason == "is 15x16; this VAE needs multiples of 8. Try --size 8 or --fit pad."
+
+
+class TestBadPictures:
+    def test_fail_stops_at_the_first(self, folder: Path) -> None:
+        with pytest.raises(InputError) as caught:
+            list(load(folder, Intake(size=32, bad_images="fail"), batch_size=1, workers=3))
+        assert caught.value.message.startswith("0a_text.png is not a picture")
+        assert "--bad-images skip" in caught.value.hint
+        assert not threads()
+
+    def test_nothing_left(self, tmp_path: Path) -> None:
+        for i in range(5):
+            (tmp_path / f"{i}.png").write_bytes(b"")
+        with pytest.raises(InputError) as caught:
+            list(load(tmp_path))
+        assert "none of the 5 pictures" in caught.value.message
+        assert "0.png is empty; 1.png is empty; 2.png is empty" in caught.value.message
+
+    def test_our_own_errors_are_not_taken_for_bad_pictures(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*args: object, **kwargs: object) -> None:
+            raise AssertionError("a fault of the program")
+
+        monkeypatch.setattr("vaecheck.images.loader.fit_picture", broken)
+        with pytest.raises(AssertionError):
+            list(load(folder))
+        assert not threads()
+
+
+class TestThreads:
+    def test_an_abandoned_pass_ends_its_threads(self, folder: Path) -> None:
+        batches = iter(load(folder, batch_size=1, workers=3))
+        next(batches)
+        assert threads()
+        batches.close()  # type: ignore[attr-defined]
+        assert not threads()
+
+    def test_so_does_one_that_nobody_holds(self, folder: Path) -> None:
+        for _ in load(folder, batch_size=1, workers=2):
+            break
+        deadline = time.monotonic() + 10
+        while threads() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not threads()
+
+    @pytest.mark.parametrize(("batch_size", "workers", "most"), [(2, 1, 4), (1, 5, 5)])
+    def test_the_look_ahead_is_bounded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, workers: int, most: int
+    ) -> None:
+        for i in range(40):
+            (tmp_path / f"{i:02d}.png").write_bytes(encode(noise(8, 8), "PNG"))
+        loader = load(tmp_path, Intake(size=8), batch_size=batch_size, workers=workers)
+        reads = []
+        monkeypatch.setattr(
+            "vaecheck.images.sources.Entry.read", lambda entry: (reads.append(1), Path(entry.path).read_bytes())[1]
+        )
+        batches = iter(loader)
+        for given in range(1, 6):
+            next(batches)
+            time.sleep(0.02)
+            assert len(reads) <= given * batch_size + most
+        assert sum(1 for _ in batches) == 40 // batch_size - 5
+
+    def test_a_second_pass_counts_afresh(self, folder: Path) -> None:
+        loader = load(folder)
+        first: list[Images] = list(loader)
+        counted = (loader.count, loader.skipped, dict(loader.notes), loader.fingerprint)
+        second = list(loader)
+        assert (loader.count, loader.skipped, dict(loader.notes), loader.fingerprint) == counted
+        assert all(torch.equal(a.image, b.image) for a, b in zip(first, second, strict=True))
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "options",
+        [{"size": 30}, {"fit": "stretch"}, {"icc": "adobe"}, {"background": "nope"}, {"bad_images": "hide"}],
+    )
+    def test_unknown_ones_are_refused_before_any_picture(self, options: dict[str, object]) -> None:
+        with pytest.raises(InputError) as caught:
+            Intake(**options)  # type: ignore[arg-type]
+        assert caught.value.hint
+
+    def test_a_batch_size_below_one(self, folder: Path) -> None:
+        with pytest.raises(InputError, match="--batch-size 0"):
+            load(folder, batch_size=0)
+
+    def test_background_and_limit_reach_the_pictures(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(encode(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), "PNG"))
+        (tmp_path / "b.png").write_bytes(encode(noise(9, 9), "PNG"))
+        loader = load(tmp_path, Intake(size=8, background="#102030", max_pixels=80))
+        (batch,) = loader
+        assert batch.image[0, :, 0, 0].tolist() == [16, 32, 48]
+        assert "more than the limit of 80" in loader.skipped[0].reason
+
+
+@pytest.fixture
+def photos() -> Path:
+    root = Path(os.environ.get("VAECHECK_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "photos" / "val"
+    if not root.is_dir():
+        pytest.skip(f"no photographs at {root}: set VAECHECK_SHARED")
+    return root
+
+
+def test_real_photographs_against_plain_pillow(photos: Path) -> None:
+    images = open_images(str(photos), limit=6)
+    loader = Loader(images, Intake(size=64), batch_size=3, workers=2)
+    for batch in loader:
+        for image_id, image in zip(batch.ids, batch.image, strict=True):
+            with Image.open(io.BytesIO((photos / image_id).read_bytes())) as opened:
+                rgb = opened.convert("RGB")
+            w, h = rgb.size
+            w, h = max(64, round(w * 64 / min(rgb.size))), max(64, round(h * 64 / min(rgb.size)))
+            x, y = (w - 64) // 2, (h - 64) // 2
+            expected = rgb.resize((w, h), Image.BICUBIC).crop((x, y, x + 64, y + 64))
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(expected))
+    assert loader.count == 6

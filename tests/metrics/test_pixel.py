@@ -1,0 +1,128 @@
+"""PSNR and SSIM against scikit-image."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from vaecheck.metrics.per_image import PerImage
+from vaecheck.metrics.pixel import psnr_db, ssim
+from vaecheck.metrics.protocol import Batch
+
+
+def pair(seed: int, height: int, width: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    smooth = torch.rand(3, 3, height // 4 + 1, width // 4 + 1, generator=generator)
+    original = torch.nn.functional.interpolate(smooth, size=(height, width), mode="bilinear") * 255
+    changed = original + noise * torch.randn(original.shape, generator=generator)
+    return original.round().to(torch.uint8), changed.round().clamp(0, 255).to(torch.uint8)
+
+
+def as_arrays(images: torch.Tensor) -> list[np.ndarray]:
+    return [image.permute(1, 2, 0).numpy() for image in images]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**16), height=st.integers(11, 70), width=st.integers(11, 70), noise=st.sampled_from([0.6, 5, 80])
+)
+def test_agree_with_scikit_image(seed: int, height: int, width: int, noise: float) -> None:
+    original, changed = pair(seed, height, width, noise)
+    pairs = list(zip(as_arrays(original), as_arrays(changed), strict=True))
+    expected_psnr = [peak_signal_noise_ratio(x, y, data_range=255) for x, y in pairs]
+    expected_ssim = [
+        structural_similarity(
+            x, y, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for x, y in pairs
+    ]
+    assert psnr_db(original, changed).tolist() == pytest.approx(expected_psnr, abs=1e-4)
+    assert ssim(original, changed).tolist() == pytest.approx(expected_ssim, abs=1e-5)
+
+
+@pytest.mark.parametrize("level", [0, 1, 127, 254])
+def test_ssim_of_flat_pictures_where_variance_is_all_rounding(level: int) -> None:
+    x = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
+    y = x + 1
+    expected = structural_similarity(
+        as_arrays(x)[0],
+        as_arrays(y)[0],
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ssim(x, y).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_psnr_of_one_grey_level_everywhere_is_48_13() -> None:
+    x = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    assert psnr_db(x, x + 1).item() == pytest.approx(20 * math.log10(255))
+
+
+def test_large_differences_do_not_wrap_around() -> None:
+    x = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    assert psnr_db(x, x + 255).item() == pytest.approx(0.0)
+    assert psnr_db(x + 255, x).item() == pytest.approx(0.0)
+
+
+def test_pictures_smaller_than_the_window_have_no_ssim() -> None:
+    x = torch.zeros(2, 3, 10, 40, dtype=torch.uint8)
+    assert ssim(x, x).isnan().all()
+
+
+def batch(ids: str, original: torch.Tensor, changed: torch.Tensor, finite: list[bool]) -> Batch:
+    return Batch(tuple(ids), original, reconstruction=changed, finite=torch.tensor(finite))
+
+
+def metric() -> PerImage:
+    return PerImage("psnr_db", psnr_db, unit="dB", better="higher", definition="")
+
+
+def test_identical_pairs_are_left_out_and_counted() -> None:
+    original, changed = pair(0, 16, 16, 5)
+    changed[1] = original[1]
+    subject = metric()
+    subject.update(batch("abc", original, changed, [True] * 3))
+    (measure,) = subject.compute()
+    rest = psnr_db(original, changed)[[0, 2]]
+    assert measure.value == pytest.approx(rest.mean().item())
+    assert (measure.n, measure.counts, measure.status) == (2, {"identical": 1}, "ok")
+    assert subject.columns()["psnr_db"][1] is None
+
+
+def test_only_identical_pairs_make_it_unavailable_with_the_reason() -> None:
+    original, _ = pair(0, 16, 16, 5)
+    subject = metric()
+    subject.update(batch("abc", original, original, [True] * 3))
+    (measure,) = subject.compute()
+    assert (measure.value, measure.status, measure.counts) == (None, "unavailable", {"identical": 3})
+    assert "identical" in measure.reason
+
+
+def test_a_reconstruction_with_nan_has_no_value_and_makes_the_measure_unreliable() -> None:
+    original, changed = pair(0, 16, 16, 5)
+    subject = metric()
+    subject.update(batch("abc", original, changed, [True, False, True]))
+    (measure,) = subject.compute()
+    assert (measure.n, measure.status, measure.counts) == (2, "unreliable", {"no_value": 1})
+    assert "1 of 3" in measure.reason
+    assert subject.columns()["psnr_db"][1] is None
+
+
+def test_the_mean_is_over_images_not_over_batches() -> None:
+    original, changed = pair(3, 16, 16, 20)
+    changed[2] = original[2]
+    changed[2, 0, 0, 0] ^= 1
+    whole, split = metric(), metric()
+    whole.update(batch("abc", original, changed, [True] * 3))
+    split.update(batch("ab", original[:2], changed[:2], [True] * 2))
+    split.update(batch("c", original[2:], changed[2:], [True]))
+    assert whole.compute() == split.compute()

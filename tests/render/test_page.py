@@ -1,0 +1,160 @@
+"""report.html, read by an HTML parser: well formed, self-contained, whole, and no id becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from vaecheck.render.page import to_page
+from vaecheck.render.printable import printable
+from vaecheck.results.types import Result, Shown, SkippedImage
+
+
+class Page(HTMLParser):
+    """Fails on a tag that is closed out of order; keeps tags, attributes and text."""
+
+    void: ClassVar[set[str]] = {"meta", "img", "br", "link", "input"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute of <{tag}> is given twice"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_figures_reasons_and_settings_are_there(result: Result, shown: Sequence[Shown]) -> None:
+    text = Page(to_page(result, shown)).text
+    for expected in (
+        "24.31 dB", "23.79 to 24.84", "20.91", "22.21", "12,350 nats", "1.24 GiB", "unavailable", "204 GFLOPs",
+        "+2.1 dB above a linear codec of the same size", "vaecheck weights fetch lpips_alex",
+        "exif rotated: 3 pictures", "is truncated after 1,024 bytes", "Some CPU @ 2.0GHz, 2 threads", "torch 2.14.1",
+    ):  # fmt: skip
+        assert expected in text
+
+
+def test_the_verdict_comes_first_and_the_environment_last(result: Result, shown: Sequence[Shown]) -> None:
+    text = Page(to_page(result, shown)).text
+    order = ["No fault found.", "Original against", "Worst by PSNR", "Latents", "skipped", "Warnings", "Settings"]
+    places = [text.index(words) for words in [*order, "Environment"]]
+    assert places == sorted(places)
+
+
+def test_the_page_needs_no_network_and_no_script(result: Result, shown: Sequence[Shown]) -> None:
+    html = to_page(result, shown)
+    page = Page(html)
+    assert not {"script", "link", "iframe", "object", "form", "a"} & {tag for tag, _ in page.tags}
+    links = [v for _, attrs in page.tags for name, v in attrs.items() if name in ("src", "href", "action", "data")]
+    assert len(links) == len(shown)
+    assert all(link is not None and link.startswith("data:image/jpeg;base64,") for link in links)
+    assert "url(" not in html
+    assert "@import" not in html
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+
+
+def test_ids_are_text_never_markup(result: Result, shown: Sequence[Shown], nasty_ids: tuple[str, ...]) -> None:
+    skipped = tuple(SkippedImage(image_id, "is broken") for image_id in nasty_ids)
+    html = to_page(replace(result, data=replace(result.data, skipped=skipped, source=nasty_ids[1])), shown)
+    html.encode("utf-8")
+    page = Page(html)
+    assert "<script" not in html
+    assert "<b>" not in html
+    for image_id in nasty_ids:
+        assert page.text.count(" ".join(printable(image_id).split())) >= 2
+        assert any(printable(image_id) in (image["alt"] or "") for image in page.attributes("img"))
+
+
+def test_the_page_can_be_read_by_everyone(result: Result, shown: Sequence[Shown]) -> None:
+    html = to_page(result, shown)
+    page = Page(html)
+    assert page.attributes("html") == [{"lang": "en"}]
+    assert "<title>Reconstruction: kl-f8-tiny - vaecheck</title>" in html
+    assert all(image["alt"] and image["width"] and image["height"] for image in page.attributes("img"))
+    assert all(head.get("scope") in ("row", "col") for head in page.attributes("th"))
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.attributes("meta")
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+
+
+def test_colours_have_contrast_in_both_schemes(result: Result) -> None:
+    """WCAG 2.1, 1.4.3: at least 4.5 between text and what is behind it."""
+    html = to_page(result)
+    light, dark = re.findall(r":root \{([^}]*)\}", html)
+    for scheme in (light, dark):
+        colour = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        for ink in ("ink", "faint", "good", "caution", "bad", "info"):
+            for behind in ("paper", "band"):
+                assert contrast(colour[ink], colour[behind]) >= 4.5, (ink, behind)
+
+
+def contrast(first: str, second: str) -> float:
+    def luminance(colour: str) -> float:
+        channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_sixteen_noisy_pictures_stay_under_ten_megabytes(result: Result, shown: Sequence[Shown]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 768, 768, 3), dtype=np.uint8)
+    noisy = [replace(shown[0], id=f"{i}.png", original=noise[0], reconstruction=noise[1]) for i in range(16)]
+    html = to_page(result, noisy)
+    assert len(html.encode()) < 10_000_000
+    assert html.count("data:image/jpeg") == 16
+
+
+def test_a_saved_grid_stands_in_for_the_pictures(result: Result) -> None:
+    grid = Image.new("RGB", (2000, 3000), (10, 200, 30))
+    (image,) = Page(to_page(result, grid=grid)).attributes("img")
+    assert image["src"] is not None
+    with Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))) as opened:
+        assert opened.size == (1200, 1800)
+        assert np.abs(np.asarray(opened, dtype=int) - (10, 200, 30)).max() <= 3
+
+
+def test_snippets_and_channels_are_there(scaled: Callable[[int], Result]) -> None:
+    result = scaled(32)
+    assert result.scaling is not None
+    html = to_page(result)
+    page = Page(html)
+    assert "mean 0.2100" in page.text
+    for code in result.scaling.snippets.values():
+        assert code in "".join(page.words)
+
+
+def test_a_result_without_a_vae_or_pictures_is_a_page(result: Result) -> None:
+    page = Page(to_page(replace(result, kind="score", vae=None, yardsticks=(), unet_cost=(), settings={})))
+    assert "24.31 dB" in page.text
+    assert page.attributes("img") == []

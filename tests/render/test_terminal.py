@@ -1,0 +1,142 @@
+"""What a person reads: everything is there at every width, nothing is cut, nothing is taken as markup."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vaecheck.render.terminal import show
+from vaecheck.results.types import Result, SkippedImage
+
+
+def shown_as(result: Result, width: int, encoding: str = "utf-8", out: Path | None = None) -> str:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, newline="")
+    show(result, Console(file=file, width=width), out)
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def unwrapped(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 132, 200])
+def test_every_figure_reason_and_warning_is_there_and_whole(result: Result, width: int) -> None:
+    text = shown_as(result, width)
+    flat = unwrapped(text)
+    for measure in result.measures.values():
+        assert unwrapped(measure.reason) in flat
+    if width >= 80:
+        assert "23.79 to 24.84" in text
+        assert all(name in text for name in result.measures)
+    for figure in ("24.31 dB", "24.84", "20.91", "22.21", "12,350 nats", "1.24 GiB", "1.35 TFLOPs", "1,024"):
+        assert figure in flat
+    assert "unavailable" in flat
+    assert "1 picture was skipped: [/red] <b>bold</b>" in flat
+    assert "[/red], 256 px (crop), on cpu" in flat
+    assert "…" not in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_at_80_columns_rows_are_not_wrapped_and_words_stand_below(result: Result) -> None:
+    lines = shown_as(result, 80).splitlines()
+    row = next(line for line in lines if line.startswith("psnr_db "))
+    assert row.split() == ["psnr_db", "24.31", "dB", "23.79", "to", "24.84", "↑", "20.91", "22.21", "99"]
+    assert "  psnr_db: +2.1 dB above a linear codec of the same size" in lines
+    assert any(line.startswith("fd_efficientnet_lite0 ") for line in lines)
+
+
+def test_at_200_columns_the_verdict_is_a_column(result: Result) -> None:
+    lines = shown_as(result, 200).splitlines()
+    row = next(line for line in lines if line.startswith("psnr_db "))
+    assert row.rstrip().endswith("99  +2.1 dB above a linear codec of the same size")
+
+
+def test_this_vae_is_marked_among_the_latent_costs(result: Result) -> None:
+    lines = [line.split() for line in shown_as(result, 80).splitlines()]
+    assert ["f8", "4", "×", "32", "×", "32", "1,024", "204", "GFLOPs", "<-", "this", "VAE"] in lines
+    assert sum("<-" in line for line in lines) == 1
+
+
+def test_an_ascii_pipe_gets_ascii(result: Result) -> None:
+    skipped = (SkippedImage("写真.png", "broken"),)
+    text = shown_as(replace(result, data=replace(result.data, skipped=skipped)), 80, "ascii")
+    assert r"\u5199\u771f.png: broken" in text
+    assert "4 x 32 x 32" in text
+    assert "higher" in text
+
+
+def test_nasty_ids_are_shown_as_they_are_and_never_obeyed(result: Result, nasty_ids: tuple[str, ...]) -> None:
+    skipped = tuple(SkippedImage(image_id, "is broken") for image_id in nasty_ids[:4])
+    text = shown_as(replace(result, data=replace(result.data, skipped=skipped)), 120)
+    assert "broken [/red].png: is broken" in text
+    assert r"line\nbreak\x1b[31m.png: is broken" in text
+    assert "\x1b" not in text
+
+
+def test_many_skipped_pictures_are_counted_not_listed(result: Result) -> None:
+    skipped = tuple(SkippedImage(f"{i}.png", "is broken") for i in range(1200))
+    text = shown_as(replace(result, data=replace(result.data, skipped=skipped)), 80)
+    assert "1,200 pictures skipped" in text
+    assert "and 1,195 more, in result.json" in text
+
+
+def test_no_color_is_respected_and_a_terminal_has_colour(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    def coloured() -> bool:
+        file = io.StringIO()
+        show(result, Console(file=file, force_terminal=True, width=100, color_system="standard"))
+        return "\x1b[33m" in file.getvalue() or "\x1b[1;32m" in file.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert coloured()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not coloured()
+
+
+def test_written_files_are_named(result: Result) -> None:
+    text = shown_as(replace(result, artifacts={"grid": "grid.png"}), 80, out=Path("runs") / "a")
+    assert str(Path("runs") / "a" / "grid.png") in text
+
+
+@pytest.mark.parametrize("channels", [1, 4, 16, 32, 128])
+@pytest.mark.parametrize("width", [80, 200])
+def test_every_channel_is_shown(scaled: Callable[[int], Result], channels: int, width: int) -> None:
+    text = shown_as(scaled(channels), width)
+    block = text.split("Per channel, raw latents\n")[1].split("\n\n")[0].splitlines()[2:]
+    numbers = [float(word) for line in block for word in line.split()]
+    rows = sorted(zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True))
+    assert [row[0] for row in rows] == list(range(channels))
+    assert rows[-1][1:] == pytest.approx((-0.1 + 0.01 * (channels - 1), 0.9 + 0.011 * (channels - 1)), abs=5e-4)
+    assert len(block) <= max(8, -(-channels // (width // 34)))
+
+
+def test_snippets_can_be_copied(scaled: Callable[[int], Result]) -> None:
+    result = scaled(128)
+    assert result.scaling is not None
+    lines = shown_as(result, 80).splitlines()
+    for code in result.scaling.snippets.values():
+        start = lines.index(code.splitlines()[0])
+        assert lines[start : start + len(code.splitlines())] == code.splitlines()
+
+
+def test_scaling_summary_holds_the_recommendation(scaled: Callable[[int], Result]) -> None:
+    flat = unwrapped(shown_as(scaled(4), 80))
+    assert "1.077 (95 % interval 1.047 to 1.110)" in flat
+    assert "images 8, std 0.871, scaling factor 1.148" in flat
+    assert "scaling factor 0.18215, std after 0.16906: wrong" in flat
+
+
+def test_a_score_without_a_vae_and_a_bench_are_shown(result: Result) -> None:
+    score = replace(result, kind="score", vae=None, yardsticks=(), unet_cost=())
+    text = shown_as(score, 80)
+    assert "24.31 dB" in text
+    assert "bicubic" not in text
+    bench = replace(score, kind="bench", vae=result.vae)
+    assert "Encodes 41.2 images/s" in shown_as(bench, 80)

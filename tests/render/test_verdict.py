@@ -1,0 +1,98 @@
+"""The sentences: what they compare, what they admit, and when they raise the alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from vaecheck.render.verdict import judge, verdict
+from vaecheck.results.types import Measure, Result
+
+
+def test_a_vae_above_the_linear_codec_is_fine_and_unreliable_figures_come_first(result: Result) -> None:
+    found = verdict(result)
+    assert found.level == "good"
+    assert found.sentence.startswith("Not to be relied on: rfid, fd_efficientnet_lite0")
+    assert "psnr_db 24.31 dB against 22.21" in found.sentence
+    assert "has 17 dB" in found.sentence
+
+
+def test_a_vae_below_the_linear_codec_is_called_wrong(
+    result: Result, with_own: Callable[[Result, float, float], Result]
+) -> None:
+    found = verdict(with_own(result, 21.4987, 0.55))
+    assert found.level == "bad"
+    assert "Something is wrong" in found.sentence
+    assert "psnr_db 21.50 dB against 22.21" in found.sentence
+
+
+def test_equal_is_not_better(result: Result, with_own: Callable[[Result, float, float], Result]) -> None:
+    assert verdict(with_own(result, 22.2145, 0.61)).level == "bad"
+
+
+def test_a_mixed_result_names_both_sides(result: Result, with_own: Callable[[Result, float, float], Result]) -> None:
+    found = verdict(with_own(result, 21.4987, 0.7))
+    assert found.level == "caution"
+    assert "not better than a linear codec of the same size in psnr_db 21.50 dB" in found.sentence
+    assert "better in ssim 0.7" in found.sentence
+
+
+def test_without_a_yardstick_nothing_is_claimed(result: Result) -> None:
+    found = verdict(replace(result, yardsticks=()))
+    assert found.level == "info"
+    assert "No yardstick" in found.sentence
+
+
+def test_nan_reconstructions_come_before_everything(result: Result) -> None:
+    psnr_db = replace(result.measures["psnr_db"], counts={"non_finite": 3}, status="unreliable")
+    found = verdict(replace(result, measures={**result.measures, "psnr_db": psnr_db}))
+    assert found.level == "bad"
+    assert found.sentence.startswith("3 reconstructions of 100 hold NaN or infinity")
+
+
+def test_scaling_verdicts(scaled: Callable[[int], Result]) -> None:
+    wrong = scaled(4)
+    assert wrong.scaling is not None
+    assert verdict(wrong).level == "bad"
+    assert "0.18215" in verdict(wrong).sentence
+    assert "1.077 (95 % interval 1.047 to 1.110)" in verdict(wrong).sentence
+    assert verdict(replace(wrong, scaling=replace(wrong.scaling, verdict="ok"))).level == "good"
+    unknown = replace(wrong.scaling, verdict="unknown", shipped={}, scaling_factor_ci95=None, reason="")
+    assert verdict(replace(wrong, scaling=unknown)).sentence == "No shipped factor to judge: 1 / std is 1.077."
+
+
+def test_bench_says_how_fast(result: Result) -> None:
+    bench = replace(result, kind="bench", yardsticks=())
+    assert verdict(bench).sentence == "Encodes 41.2 images/s, decodes 19.0 images/s."
+    assert verdict(replace(bench, measures={})).sentence == "No speed could be measured."
+
+
+def judged(result: Result, name: str) -> str:
+    return judge(name, result.measures[name], result.yardsticks)
+
+
+def test_judge_compares_with_the_linear_codec(
+    result: Result, with_own: Callable[[Result, float, float], Result]
+) -> None:
+    assert judged(result, "psnr_db") == "+2.1 dB above a linear codec of the same size"
+    assert judged(result, "fd_efficientnet_lite0") == "unreliable; 64 % below a linear codec of the same size"
+    assert judged(result, "lpips_alex") == "not measured"
+    assert judged(result, "rfid") == "unreliable"
+    assert judged(result, "kl_nats_per_image") == ""
+    assert judged(result, "latent_std") == "1 / std = 1.077"
+    assert judged(result, "encode_images_per_second") == "24.3 ms for one picture"
+    worse = judged(with_own(result, 21.5, 0.55), "psnr_db")
+    assert worse == "not better than a linear codec of the same size (22.21 dB): something is wrong"
+
+
+def test_judge_falls_back_to_bicubic(result: Result) -> None:
+    measure = result.measures["psnr_db"]
+    assert judge("psnr_db", measure, result.yardsticks[:1]) == "+3.4 dB above bicubic down and up by the same f"
+    assert judge("psnr_db", measure, ()) == ""
+
+
+def test_a_yardstick_without_a_value_is_not_compared(result: Result) -> None:
+    nothing = Measure("psnr_db", None, "dB", "higher", 0, "", status="unavailable", reason="all identical")
+    linear = replace(result.yardsticks[1], measures={"psnr_db": nothing})
+    assert judge("psnr_db", result.measures["psnr_db"], (linear,)) == ""
+    assert verdict(replace(result, yardsticks=(linear,))).level == "info"

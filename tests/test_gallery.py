@@ -1,0 +1,70 @@
+"""Which pictures the grids show."""
+
+from __future__ import annotations
+
+import torch
+
+from vaecheck.gallery import Gallery
+from vaecheck.metrics.protocol import Batch
+
+SIDE = 16
+
+
+def batch(ids: list[str], levels: list[int], finite: list[bool] | None = None) -> Batch:
+    """Black originals whose reconstructions are flat at a level: the higher, the lower the PSNR."""
+    original = torch.zeros(len(ids), 3, SIDE, SIDE, dtype=torch.uint8)
+    reconstruction = original + torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1)
+    ok = torch.tensor(finite if finite is not None else [True] * len(ids))
+    return Batch(tuple(ids), original, reconstruction=reconstruction, finite=ok)
+
+
+def roles(gallery: Gallery) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for shown in gallery.shown():
+        found.setdefault(shown.role, []).append(shown.id)
+    return found
+
+
+def test_worst_median_and_best_of_many_whatever_the_batches() -> None:
+    ids, levels = [f"{i:03d}" for i in range(1, 31)], list(range(1, 31))
+    whole, split = Gallery(worst=4, median=2, best=2), Gallery(worst=4, median=2, best=2)
+    whole.update(batch(ids, levels))
+    for i in range(0, 30, 7):
+        split.update(batch(ids[i : i + 7], levels[i : i + 7]))
+    assert roles(whole) == roles(split)
+    found = roles(whole)
+    assert found["worst"] == ["030", "029", "028", "027"]
+    assert sorted(found["best"]) == ["001", "002"]
+    assert set(found["median"]) <= {"014", "015", "016", "017"}
+
+
+def test_few_pictures_are_shared_out_and_none_is_shown_twice() -> None:
+    gallery = Gallery(worst=8, median=3, best=3)
+    gallery.update(batch(["a", "b", "c"], [1, 2, 3]))
+    found = roles(gallery)
+    assert found == {"worst": ["c"], "median": ["b"], "best": ["a"]}
+
+
+def test_one_picture_and_none() -> None:
+    gallery = Gallery()
+    assert gallery.shown() == ()
+    gallery.update(batch(["only"], [5]))
+    assert [shown.id for shown in gallery.shown()] == ["only"]
+
+
+def test_a_picture_that_came_back_as_nan_is_the_worst_and_an_identical_one_the_best() -> None:
+    gallery = Gallery(worst=1, median=1, best=1)
+    gallery.update(batch(["fine", "nan", "same", "poor"], [9, 0, 0, 90], [True, False, True, True]))
+    found = roles(gallery)
+    assert found["worst"] == ["nan"]
+    assert found["best"] == ["same"]
+    assert {shown.psnr_db for shown in gallery.shown() if shown.id in ("nan", "same")} == {None}
+
+
+def test_memory_is_bounded_by_what_is_kept() -> None:
+    gallery = Gallery(worst=2, median=1, best=2)
+    for i in range(20):
+        gallery.update(batch([f"{i}-{j}" for j in range(10)], [(i * 10 + j) % 255 for j in range(10)]))
+    kept = [*gallery._low, *gallery._high, *gallery._sample]
+    assert len(kept) <= 2 + 2 + 48
+    assert all(item.original.untyped_storage().nbytes() == 3 * SIDE * SIDE for item in kept)

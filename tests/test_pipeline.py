@@ -1,0 +1,151 @@
+"""The loop: what reaches the observers, whatever the batch size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaecheck.errors import InputError, SetupError
+from vaecheck.images.loader import Images
+from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.pipeline import Run, Stopwatch, evaluate
+from vaecheck.pixels import to_pixels
+from vaecheck.vae.protocol import Posterior
+
+CPU = torch.device("cpu")
+
+
+class Halver:
+    """f = 2: the mean of 2 x 2 pixels, decoded by repetition; log-variance 0."""
+
+    def __init__(self, memory_for: int = 1000) -> None:
+        self.card = None
+        self.memory_for = memory_for
+        self.decoded = 0
+
+    def _fits(self, batch: Tensor) -> None:
+        if len(batch) > self.memory_for:
+            raise torch.OutOfMemoryError("no room")
+
+    def encode(self, pixels: Tensor) -> Posterior:
+        self._fits(pixels)
+        mean = torch.nn.functional.avg_pool2d(pixels, 2)
+        return Posterior(mean, torch.zeros_like(mean))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self._fits(latents)
+        self.decoded += len(latents)
+        return latents.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class Keep:
+    def __init__(self, *needs: Need) -> None:
+        self.needs = frozenset(needs)
+        self.batches: list[Batch] = []
+
+    def update(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    def all(self, field: str) -> Tensor:
+        return torch.cat([getattr(batch, field) for batch in self.batches])
+
+
+def pictures(count: int = 6, side: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
+
+
+def batches(images: Tensor, size: int, valid: tuple[int, int] | None = None) -> list[Images]:
+    ids = [f"{i}.png" for i in range(len(images))]
+    whole = (images.shape[2], images.shape[3])
+    return [
+        Images(tuple(ids[i : i + size]), images[i : i + size], valid or whole) for i in range(0, len(images), size)
+    ]
+
+
+def walk(vae: Halver, keep: Keep, images: list[Images], posterior: str = "mode", seed: int = 0) -> Keep:
+    evaluate([Run(vae, [keep], Stopwatch(CPU))], images, device=CPU, posterior=posterior, seed=seed)  # type: ignore[arg-type]
+    return keep
+
+
+def test_a_batch_carries_the_original_the_latents_and_the_reconstruction() -> None:
+    images = pictures()
+    keep = walk(Halver(), Keep(Need.RECONSTRUCTION), batches(images, 4))
+    assert torch.equal(keep.all("original"), images)
+    mean = torch.nn.functional.avg_pool2d(to_pixels(images), 2)
+    assert torch.equal(keep.all("latents"), mean)
+    assert keep.all("reconstruction").dtype == torch.uint8
+    assert keep.all("finite").all()
+
+
+def test_nothing_is_decoded_for_observers_that_only_need_the_posterior() -> None:
+    vae = Halver()
+    keep = walk(vae, Keep(Need.POSTERIOR), batches(pictures(), 4))
+    assert vae.decoded == 0
+    assert keep.batches[0].reconstruction is None
+
+
+def test_a_sample_does_not_depend_on_batch_size_but_on_seed_and_id() -> None:
+    images = pictures()
+    one, four, other = (
+        walk(Halver(), Keep(Need.POSTERIOR), batches(images, size), "sample", seed).all("latents")
+        for size, seed in ((1, 0), (4, 0), (4, 1))
+    )
+    assert torch.equal(one, four)
+    assert not torch.equal(four, other)
+    mean = torch.nn.functional.avg_pool2d(to_pixels(images), 2)
+    assert (one - mean).std().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_batch_is_halved_until_it_fits_into_memory() -> None:
+    images = pictures(7)
+    whole = walk(Halver(), Keep(Need.RECONSTRUCTION), batches(images, 7))
+    small = walk(Halver(memory_for=2), Keep(Need.RECONSTRUCTION), batches(images, 7))
+    for field in ("latents", "reconstruction"):
+        assert torch.equal(whole.all(field), small.all(field))
+    log_var = small.batches[0].posterior.log_var  # type: ignore[union-attr]
+    assert log_var is not None
+    assert log_var.shape == whole.batches[0].posterior.mean.shape  # type: ignore[union-attr]
+
+
+def test_one_picture_that_does_not_fit_is_an_error_with_the_remedy() -> None:
+    with pytest.raises(SetupError, match="memory") as caught:
+        walk(Halver(memory_for=0), Keep(Need.RECONSTRUCTION), batches(pictures(1), 1))
+    assert "--size" in caught.value.hint
+
+
+def test_padding_is_cropped_away_before_any_metric_sees_it() -> None:
+    images = pictures(2)
+    keep = walk(Halver(), Keep(Need.RECONSTRUCTION), batches(images, 2, valid=(5, 7)))
+    assert torch.equal(keep.all("original"), images[..., :5, :7])
+    assert keep.all("reconstruction").shape == (2, 3, 5, 7)
+
+
+def test_nan_from_the_decoder_is_marked_and_does_not_reach_the_bytes() -> None:
+    class Broken(Halver):
+        def decode(self, latents: Tensor) -> Tensor:
+            decoded = super().decode(latents).clone()
+            decoded[1, 0, 0, 0] = float("nan")
+            return decoded
+
+    keep = walk(Broken(), Keep(Need.RECONSTRUCTION), batches(pictures(3), 3))
+    assert keep.all("finite").tolist() == [True, False, True]
+
+
+def test_a_decoder_of_another_size_is_refused() -> None:
+    class Cut(Halver):
+        def decode(self, latents: Tensor) -> Tensor:
+            return super().decode(latents)[..., :-1]
+
+    vae = Cut()
+    vae.card = type("Card", (), {"ref": "cut"})()  # type: ignore[assignment]
+    with pytest.raises(InputError, match="cut decoded"):
+        walk(vae, Keep(Need.RECONSTRUCTION), batches(pictures(1), 1))
+
+
+def test_several_vaes_see_one_and_the_same_original() -> None:
+    first, second = Keep(Need.RECONSTRUCTION), Keep(Need.RECONSTRUCTION)
+    runs = [Run(Halver(), [keep], Stopwatch(CPU)) for keep in (first, second)]  # type: ignore[arg-type]
+    evaluate(runs, batches(pictures(), 4), device=CPU)
+    assert all(a.original is b.original for a, b in zip(first.batches, second.batches, strict=True))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.vae.conftest import SMALL, edit_config
+from tests.vae.contract import pictures
+from vaecheck.errors import InputError, SetupError
+from vaecheck.vae import load
+from vaecheck.vae.aliases import ALIASES, BUNDLED
+from vaecheck.vae.hub import HubId
+from vaecheck.vae.load import load_vae
+
+
+def refused(ref: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        load_vae(ref)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+    return caught.value
+
+
+class TestBundled:
+    def test_the_card(self, bundled: Path) -> None:
+        card = load_vae("kl-f8-tiny").card
+        assert (card.ref, card.class_name) == ("kl-f8-tiny", "KLAutoencoder")
+        assert (card.f, card.latent_channels) == (SMALL.f, SMALL.latent_channels)
+        assert (card.scaling_factor, card.shift_factor) == (0.7, None)
+
+    def test_the_built_in_class_equals_diffusers(self, bundled: Path) -> None:
+        ours, theirs, pixels = load_vae("kl-f8-tiny"), load_vae(str(bundled)), pictures(2, 64, 64)
+        assert theirs.card.class_name == "AutoencoderKL"
+        assert theirs.card.sha256 == ours.card.sha256
+        assert theirs.card.parameters == ours.card.parameters
+        a, b = ours.encode(pixels), theirs.encode(pixels)
+        torch.testing.assert_close(a.mean, b.mean, rtol=0, atol=1e-5)
+        torch.testing.assert_close(a.log_var, b.log_var, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours.decode(a.mean), theirs.decode(a.mean), rtol=0, atol=1e-5)
+
+    def test_diffusers_is_not_imported(self, bundled: Path) -> None:
+        code = (
+            "import sys; from pathlib import Path; from vaecheck.vae import load;"
+            f"load.BUNDLED_FOLDER = Path({str(bundled)!r}); load.load_vae('kl-f8-tiny');"
+            "sys.exit('diffusers' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_a_broken_installation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(load, "BUNDLED_FOLDER", tmp_path / "absent")
+        with pytest.raises(SetupError, match="not in this installation"):
+            load_vae("kl-f8-tiny")
+
+
+class TestWords:
+    def test_every_alias_is_a_hub_id_or_bundled(self) -> None:
+        for name, alias in ALIASES.items():
+            assert alias.target == BUNDLED or HubId.parse(alias.target), name
+        assert {"sd-vae-ft-mse", "sd-vae-ft-ema", "sdxl-vae", "sdxl-vae-fp16-fix", "kl-f8-tiny"} <= ALIASES.keys()
+
+    def test_aliases_cost_no_torch(self) -> None:
+        code = "import sys, vaecheck.vae.aliases; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    @pytest.mark.parametrize(("word", "meant"), [("sd-vae-ft-msee", "sd-vae-ft-mse"), ("SDXL-VAE", "sdxl-vae")])
+    def test_did_you_mean(self, word: str, meant: str) -> None:
+        assert meant in refused(word).hint
+
+    @pytest.mark.parametrize("word", ["", " ", "x", "not an alias", "a:b:c", "@", "héllo"])
+    def test_words_that_name_nothing(self, word: str) -> None:
+        assert "FILE.py:FACTORY" in refused(word).hint
+
+    @pytest.mark.parametrize(
+        "path",
+        ["./runs/vae", "/nowhere/vae", "~/nowhere", "runs/a/vae", "runs/vae/", "model.safetensors", "runs/vae.ckpt"],
+    )
+    def test_a_path_that_does_not_exist_says_so(self, path: str) -> None:
+        assert f"{path} does not exist" in refused(path).message
+
+    @pytest.mark.parametrize(
+        ("text", "parsed"),
+        [
+            ("a/b", HubId("a/b")),
+            ("a/b:vae", HubId("a/b", "vae")),
+            ("a/b@refs/pr/1", HubId("a/b", None, "refs/pr/1")),
+            ("a-b/c.d_e:x/y@v1.0", HubId("a-b/c.d_e", "x/y", "v1.0")),
+            ("a", None),
+            ("a/b/c", None),
+            ("a/b:", None),
+            ("a/b@", None),
+        ],
+    )
+    def test_hub_ids(self, text: str, parsed: HubId | None) -> None:
+        assert HubId.parse(text) == parsed
+
+
+class TestFiles:
+    @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pt", ".bin"])
+    def test_a_single_file_is_not_read_yet(self, tmp_path: Path, suffix: str) -> None:
+        file = tmp_path / f"model{suffix}"
+        file.write_bytes(b"x")
+        error = refused(str(file))
+        assert "single files are not read yet" in error.message
+        assert "diffusers folder" in error.hint
+
+    def test_a_python_file_without_its_factory(self, tmp_path: Path) -> None:
+        (tmp_path / "own.py").write_text("")
+        assert ":FACTORY" in refused(str(tmp_path / "own.py")).hint
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        assert "holds no VAE" in refused(str(tmp_path)).message
+
+    def test_a_folder_comes_before_the_hub(self, kl_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        kl_folder.rename(kl_folder.parent / "owner")
+        (kl_folder.parent / "runs").mkdir()
+        (kl_folder.parent / "owner").rename(kl_folder.parent / "runs" / "vae")
+        monkeypatch.chdir(kl_folder.parent)
+        assert load_vae("runs/vae").card.f == 8
+
+
+class TestFactors:
+    def test_those_of_the_folder(self, kl_folder: Path) -> None:
+        edit_config(kl_folder, scaling_factor=1.5, shift_factor=0.25)
+        card = load_vae(str(kl_folder)).card
+        assert (card.scaling_factor, card.shift_factor) == (1.5, 0.25)
+
+    def test_no_default_stands_in(self, kl_folder: Path) -> None:
+        edit_config(kl_folder, scaling_factor=None)
+        card = load_vae(str(kl_folder)).card
+        assert (card.scaling_factor, card.shift_factor) == (None, None)
+
+    def test_those_given_win(self, kl_folder: Path) -> None:
+        card = load_vae(str(kl_folder), scaling_factor=2.0, shift_factor=0.0).card
+        assert (card.scaling_factor, card.shift_factor) == (2.0, 0.0)
+
+    @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+    def test_a_factor_that_scales_nothing(self, kl_folder: Path, value: float) -> None:
+        with pytest.raises(InputError, match="scales nothing"):
+            load_vae(str(kl_folder), scaling_factor=value)
+
+
+def test_moving_to_another_dtype(kl_folder: Path) -> None:
+    vae, pixels = load_vae(str(kl_folder)), pictures(1, 64, 64)
+    before = vae.encode(pixels).mean
+    assert vae.to("cpu", torch.bfloat16) is vae
+    assert vae.card.dtype == "bfloat16"
+    after = vae.encode(pixels).mean
+    assert after.dtype == torch.float32
+    assert not torch.equal(before, after)
+    assert vae.to("cpu").card.dtype == "bfloat16"

@@ -1,0 +1,272 @@
+"""Distances between the features of all originals and of all reconstructions: Frechet (rFID) and kernel (KID).
+
+Why a jackknife and not a bootstrap: resampling repeats images, which pushes a Frechet distance up (on 300
+synthetic images a distance of 15.28 got the percentile interval 15.69 to 15.83). The infinitesimal jackknife
+needs the influence of each image, which has a closed form here. In simulations (Gaussian, Student t with 10
+degrees, gamma and Laplace features, D = 32 and 64, N = 24 to 400) the 95 % interval built on the logarithm covered
+94 to 99 %, built on the distance itself 90 to 97 %; deleting one image, or a twelfth of them, in turn gave a smaller
+standard error, less coverage, and N or 12 more decompositions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vaecheck.errors import InputError, NotEnoughImages
+from vaecheck.metrics.cells import Cell, Rows, Sum
+from vaecheck.metrics.perceptual import FeatureExtractor
+from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.results.types import Measure
+
+Features = NDArray[np.floating]
+Values = NDArray[np.float64]
+
+CHUNK = 4096  # rows converted to float64 at a time
+KID_SUBSET = 1000
+HALF_TOLERANCE = 0.10
+WIDEST_LOG_INTERVAL = 5.0
+
+
+@dataclass(frozen=True)
+class _Gaussian:
+    """The Gaussian fitted to (N, D) features: mean (D,), root (K, D) with root^T root = covariance (ddof 1).
+
+    to_root: (D, K), takes a centred image to its row of P, where centred features = sqrt(N - 1) P root and
+    P^T P = 1. None where K = N and P is the identity.
+    """
+
+    n: int
+    mean: Values
+    root: Values
+    to_root: Values | None
+
+
+def frechet_distance(x: Features, y: Features) -> float:
+    """Frechet (2-Wasserstein) distance, squared, between the Gaussians fitted to two sets of features.
+
+    x, y: (N, D) and (M, D), any float; computed in float64. Never negative: a value below 0, which is rounding, is 0.
+    Raises NotEnoughImages for fewer than 2 rows.
+    Formula: |mu_x - mu_y|^2 + tr S_x + tr S_y - 2 tr (S_x S_y)^(1/2).
+    With roots S = K^T K, the eigenvalues of S_x S_y = K_x^T (K_x K_y^T) K_y are those of (K_x K_y^T)(K_x K_y^T)^T,
+    so the trace of its square root is the nuclear norm of K_x K_y^T, and no complex root is taken. For N - 1 <= D the
+    centred features are such a root: an N x N product, exact. For more images it is the eigendecomposition
+    of S, D x D.
+    Source: Dowson and Landau 1982; Heusel et al. 2017, equation 6.
+    Checked against torch_fidelity.metric_fid (1e-3 relative or 2e-3) and scipy.linalg.sqrtm (1e-8 for small D).
+    """
+    a, b = _fit(x), _fit(y)
+    return _distance(a, b, float(np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum()))
+
+
+def frechet_influence(x: Features, y: Features) -> tuple[float, Values]:
+    """The distance, and what each image pulls it by: its derivative when image i gets more weight, on both sides.
+
+    x, y: (N, D), row i of y being the reconstruction of row i of x. Influences: (N,) float64, their sum 0.
+    Formula, with K_x K_y^T = U s V^T and row P_i of an image (see _Gaussian):
+    2 (mu_x - mu_y).(x_i - y_i) + |x_i|^2 + |y_i|^2 - N [(P_x U s U^T P_x^T)_ii + (P_y V s V^T P_y^T)_ii], centred;
+    the last from d tr (S_x S_y)^(1/2) = tr(T dS_x + T^-1 dS_y) / 2 with the optimal transport map T.
+    Source: Jaeckel 1972 and Efron 1982 (chapter 6) for the infinitesimal jackknife.
+    Checked against numerical derivatives with respect to weights, 1e-5.
+    """
+    if len(x) != len(y):
+        raise InputError(f"{len(x)} originals and {len(y)} reconstructions", hint="Give one reconstruction each.")
+    a, b = _fit(x), _fit(y)
+    u, s, vt = np.linalg.svd(a.root @ b.root.T)
+    n, between = a.n, a.mean - b.mean
+    pull = -n * (_weighted_leverage(x, a, u, s) + _weighted_leverage(y, b, vt.T, s))
+    start = 0
+    for p, q in zip(_centred(x, a.mean), _centred(y, b.mean), strict=True):
+        spread = (p**2).sum(1) + (q**2).sum(1)
+        pull[start : start + len(p)] += 2 * (p - q) @ between + spread * n / (n - 1)
+        start += len(p)
+    return _distance(a, b, float(s.sum())), pull - pull.mean()
+
+
+def frechet_ci95(x: Features, y: Features) -> tuple[float, float]:
+    """95 % interval of frechet_distance(x, y) for paired features, by the infinitesimal jackknife.
+
+    It says how far the distance would move with other images of the same kind, at this N. It says nothing of the
+    bias of few images, which all such draws share: more images give a smaller distance.
+    See frechet_influence for shapes and source, the module for the coverage.
+    """
+    return jackknife_ci95(*frechet_influence(x, y))
+
+
+def jackknife_ci95(distance: float, influence: Values) -> tuple[float, float]:
+    """distance * exp(+- t se / distance), t being Student's with N - 1 degrees and se the jackknife's.
+
+    Why the logarithm: a distance cannot be negative, and its spread grows with it. Where the half width is many times
+    the distance (two images, or a distance of 0), the plain interval, cut at 0.
+    """
+    from scipy.stats import t
+
+    n = len(influence)
+    half_width = float(t.ppf(0.975, n - 1) * math.sqrt((influence**2).sum() / (n * (n - 1))))
+    if half_width >= WIDEST_LOG_INTERVAL * distance:
+        return 0.0, distance + half_width
+    factor = math.exp(half_width / distance)
+    return distance / factor, distance * factor
+
+
+def kid(x: Features, y: Features) -> float:
+    """Kernel Inception distance: the unbiased squared MMD with a cubic kernel, averaged over 100 subsets.
+
+    x, y: (N, D) float32. Near 0, and negative as often as positive, for sets that do not differ.
+    Source: Binkowski et al. 2018, section 4. This is torch_fidelity.metric_kid with its defaults (its seed too) and
+    subsets of min(1000, N). Differs from figures quoted "times 1000".
+    """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    _at_least_two(len(x))
+    originals, reconstructions = (torch.from_numpy(np.ascontiguousarray(side)) for side in (x, y))
+    size = min(KID_SUBSET, len(x), len(y))
+    found = kid_features_to_metric(originals, reconstructions, kid_subset_size=size, verbose=False)
+    return float(found[KEY_METRIC_KID_MEAN])
+
+
+class FeatureDistances:
+    """rfid and kid in Inception's features, or fd_<name> in another extractor's.
+
+    names: the measures to give. seed: of the random half that the distance is tried on.
+    Pictures whose reconstruction is not finite are left out and counted. The features of a run lie on disk until
+    `compute`. A distance is `unreliable` with fewer images than features, where that of a random half differs by more
+    than 10 %, with pictures left out, and with weights that are not the published ones.
+    """
+
+    needs = frozenset({Need.RECONSTRUCTION})
+
+    def __init__(self, extractor: FeatureExtractor, names: Sequence[str], *, seed: int = 0) -> None:
+        possible = ("rfid", "kid") if extractor.name == "inception" else (f"fd_{extractor.name}",)
+        foreign = [name for name in names if name not in possible]
+        if foreign:
+            raise InputError(
+                f"{extractor.name} does not give {', '.join(foreign)}", hint=f"It gives: {', '.join(possible)}."
+            )
+        self.name = f"distances_{extractor.name}"
+        self.names = tuple(names)
+        self.extractor = extractor
+        self.seed = seed
+        self.rows = Rows(2 * extractor.feature_count, np.float32)
+        self.non_finite = Sum()
+
+    def update(self, batch: Batch) -> None:
+        assert batch.reconstruction is not None
+        both = [self.extractor.features(images) for images in (batch.original, batch.reconstruction)]
+        features = torch.cat(both, dim=1).cpu().numpy()
+        finite = np.ones(len(batch.ids), bool) if batch.finite is None else batch.finite.cpu().numpy()
+        self.rows.add([i for i, kept in zip(batch.ids, finite, strict=True) if kept], features[finite])
+        self.non_finite.add(np.array([float((~finite).sum())]))
+
+    def cells(self) -> Mapping[str, Cell]:
+        return {"rows": self.rows, "non_finite": self.non_finite}
+
+    def compute(self) -> tuple[Measure, ...]:
+        left_out = 0 if self.non_finite.value is None else int(self.non_finite.value[0])
+        if len(self.rows) < 2:
+            raise NotEnoughImages(
+                f"{', '.join(self.names)} needs at least 2 images, there are {len(self.rows)} with a finite reconstruction",
+                hint="Give more pictures; thousands are better.",
+            )
+        rows = self.rows.ordered()
+        x, y = np.split(rows, 2, axis=1)
+        caveats = [self.extractor.caveat] if self.extractor.caveat else []
+        if left_out:
+            caveats.append(f"{left_out} of {left_out + len(x)} reconstructions hold NaN or infinity and are left out")
+        counts = {"non_finite": left_out} if left_out else {}
+        return tuple(
+            self._kid(x, y, caveats, counts) if name == "kid" else self._frechet(name, x, y, caveats, counts)
+            for name in self.names
+        )
+
+    def _frechet(self, name: str, x: Features, y: Features, caveats: list[str], counts: Mapping[str, int]) -> Measure:
+        distance, influence = frechet_influence(x, y)
+        reasons = [*caveats, *_sample_caveats(name, distance, x, y, self.seed)]
+        return Measure(
+            name,
+            distance,
+            "",
+            "lower",
+            len(x),
+            f"Frechet distance between originals and reconstructions in {self.extractor.definition}; {len(x):,} images",
+            ci95=jackknife_ci95(distance, influence),
+            status="unreliable" if reasons else "ok",
+            reason="; ".join(reasons),
+            counts=counts,
+        )
+
+    def _kid(self, x: Features, y: Features, caveats: list[str], counts: Mapping[str, int]) -> Measure:
+        return Measure(
+            "kid",
+            kid(x, y),
+            "",
+            "lower",
+            len(x),
+            "kernel distance (unbiased squared MMD, cubic kernel, not times 1000) between originals and reconstructions, "
+            f"mean over 100 subsets of {min(KID_SUBSET, len(x)):,} of {len(x):,} images, in {self.extractor.definition}",
+            status="unreliable" if caveats else "ok",
+            reason="; ".join(caveats),
+            counts=counts,
+        )
+
+
+def _sample_caveats(name: str, distance: float, x: Features, y: Features, seed: int) -> list[str]:
+    """Why N is too small for this distance, if it is: fewer images than features, or another value on half of them."""
+    n, features = x.shape
+    if n < features:
+        return [
+            f"{n:,} images are fewer than the {features:,} features: {name} of so few is too high, and comparable "
+            f"only with {name} on the same number of images"
+        ]
+    half = np.random.default_rng(seed).permutation(n)[: n // 2]
+    on_half = frechet_distance(x[half], y[half])
+    if abs(on_half - distance) > HALF_TOLERANCE * distance:
+        return [
+            f"on a random half of the images it is {on_half:.4g} instead of {distance:.4g}: it depends on their number"
+        ]
+    return []
+
+
+def _fit(features: Features) -> _Gaussian:
+    n, d = features.shape
+    _at_least_two(n)
+    mean = features.mean(0, dtype=np.float64)
+    if n - 1 <= d:
+        return _Gaussian(n, mean, (features - mean) / math.sqrt(n - 1), None)
+    covariance = np.zeros((d, d))
+    for block in _centred(features, mean):
+        covariance += block.T @ block
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance / (n - 1))
+    kept = eigenvalues > eigenvalues[-1] * d * np.finfo(np.float64).eps
+    scales, directions = np.sqrt(eigenvalues[kept]), eigenvectors[:, kept]
+    return _Gaussian(n, mean, (directions * scales).T, directions / (scales * math.sqrt(n - 1)))
+
+
+def _distance(a: _Gaussian, b: _Gaussian, nuclear_norm: float) -> float:
+    traces = float((a.root**2).sum() + (b.root**2).sum())
+    return max(0.0, float(((a.mean - b.mean) ** 2).sum()) + traces - 2 * nuclear_norm)
+
+
+def _weighted_leverage(features: Features, fit: _Gaussian, vectors: Values, s: Values) -> Values:
+    """(N,): the diagonal of P vectors s vectors^T P^T."""
+    vectors = vectors[:, : len(s)]
+    if fit.to_root is None:
+        return np.asarray(vectors**2 @ s)
+    projection = fit.to_root @ vectors
+    return np.concatenate([(block @ projection) ** 2 @ s for block in _centred(features, fit.mean)])
+
+
+def _centred(features: Features, mean: Values) -> Iterator[Values]:
+    """Blocks of rows minus the mean, in float64, so that the whole never lies in memory twice."""
+    for start in range(0, len(features), CHUNK):
+        yield features[start : start + CHUNK] - mean
+
+
+def _at_least_two(n: int) -> None:
+    if n < 2:
+        raise NotEnoughImages(f"a distance between sets needs 2 images, there is {n}", hint="Give more pictures.")

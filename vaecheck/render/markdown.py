@@ -1,0 +1,110 @@
+"""report.md: the report for a pull request, a wiki or a mail.
+
+Why everything is escaped: a file may be called `a|b<script>.png`, and Markdown has no other quoting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+from vaecheck.render import figures, tables
+from vaecheck.render.printable import printable
+from vaecheck.render.verdict import verdict
+from vaecheck.results.types import Result, Scaling
+
+SKIPPED_SHOWN = 50
+
+_SPECIAL = re.compile(
+    r"[\\`*\[\]|~$]"  # code, emphasis, links, cells, strike-through, mathematics
+    r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore is plain only inside a word
+)
+_OPENS_A_BLOCK = re.compile(r"(?=[#+=-])|(?<=\d)(?=[.)](?:\s|$))")
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", "&#58;//"), ("@", "&#64;"))
+
+
+def to_markdown(result: Result) -> str:
+    """The whole report as GitHub-flavoured Markdown; pictures are named by their files beside it."""
+    parts = [f"# {escape(tables.title(result))}", f"**{escape(verdict(result).sentence)}**"]
+    parts += [paragraph(line) for line in (tables.vae_in_words(result), tables.data_in_words(result)) if line]
+    for section in tables.sections(result):
+        head = ["metric", "value", "95 % interval", "better", *section.yardsticks, "n", "in words"]
+        rows = [
+            [row.name, row.value, row.interval, row.better or "-", *row.yardsticks, row.n, row.judgement]
+            for row in section.rows
+        ]
+        parts += [f"## {escape(section.title)}", _table(head, rows)]
+    parts += _list("Yardsticks", tables.yardstick_notes(result))
+    parts += _list("Notes", (f"{note.subject}: {note.reason}" for note in tables.notes(result)))
+    parts += _images(result)
+    if result.unet_cost:
+        rows = [[*cells, "this VAE" if own else ""] for *cells, own in tables.unet_cost(result)]
+        parts += [
+            "## What one U-Net step costs on these latents",
+            _table(["f", "latents", "tokens", "FLOPs", ""], rows),
+        ]
+    if result.scaling is not None:
+        parts += _scaling(result.scaling)
+    parts += _list("Pictures", tables.intake(result))
+    parts += _skipped(result)
+    parts += _list("Warnings", result.warnings)
+    parts += ["## Settings", _table(["setting", "value"], tables.settings(result))] if result.settings else []
+    parts += ["## Environment", _table(["", ""], tables.environment(result))]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    r"""Text that Markdown shows as it is: `a|b<c>` becomes a\|b&lt;c&gt;; no line breaks, no links, no mentions."""
+    quoted = printable(text)
+    for characters, entity in _ENTITIES[:3]:
+        quoted = quoted.replace(characters, entity)
+    quoted = _SPECIAL.sub(r"\\\g<0>", quoted)
+    for characters, entity in _ENTITIES[3:]:
+        quoted = quoted.replace(characters, entity)
+    return quoted
+
+
+def paragraph(text: str) -> str:
+    r"""The same where a line begins: `# a` and `1. a` become \# a and 1\. a, no heading and no list."""
+    quoted = escape(text.strip())
+    start = re.match(r"\d{0,9}", quoted)
+    place = start.end() if start else 0
+    return f"{quoted[:place]}\\{quoted[place:]}" if _OPENS_A_BLOCK.match(quoted, place) else quoted
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([escape(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _list(heading: str, entries: Iterable[str]) -> list[str]:
+    lines = [f"- {paragraph(entry)}" for entry in entries]
+    return [f"## {heading}", "\n".join(lines)] if lines else []
+
+
+def _images(result: Result) -> list[str]:
+    words = {"grid": "original, reconstruction, difference", "worst": "the worst pictures and their worst windows"}
+    named = {key: result.artifacts[key] for key in words if key in result.artifacts}
+    return [f"![{words[key]}]({PurePath(name).name})" for key, name in named.items()]
+
+
+def _skipped(result: Result) -> list[str]:
+    skipped = result.data.skipped
+    if not skipped:
+        return []
+    parts = [f"## {figures.count(len(skipped), 'picture')} skipped"]
+    parts.append(_table(["id", "reason"], [[picture.id, picture.reason] for picture in skipped[:SKIPPED_SHOWN]]))
+    if len(skipped) > SKIPPED_SHOWN:
+        parts.append(f"and {len(skipped) - SKIPPED_SHOWN:,} more, in result.json")
+    return parts
+
+
+def _scaling(scaling: Scaling) -> list[str]:
+    parts = ["## Scaling", _table(["", ""], tables.scaling_summary(scaling))]
+    parts += ["### Per channel, raw latents", _table(["channel", "mean", "std"], tables.channels(scaling))]
+    for name, code in scaling.snippets.items():
+        longest = max((len(run) for run in re.findall("`+", code)), default=0)
+        fence = "`" * max(3, longest + 1)
+        parts += [f"### {escape(name)}", f"{fence}\n{code}\n{fence}"]
+    return parts

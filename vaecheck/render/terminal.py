@@ -1,0 +1,169 @@
+"""A result in the terminal: the verdict, the figures, why some are not to be relied on, and where files went.
+
+Why tables hold figures and sentences stand below them where the window is narrow: a reason cut off at "..."
+explains nothing, and a cell wrapped to one word a line is as bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vaecheck.render import figures, tables
+from vaecheck.render.printable import printable
+from vaecheck.render.tables import Section
+from vaecheck.render.verdict import verdict
+from vaecheck.results.types import Result, Scaling
+
+WIDE = 132
+SKIPPED_SHOWN = 5
+
+_LEVEL_STYLES = {"good": "bold green", "caution": "bold yellow", "bad": "bold red", "info": "bold"}
+_STATUS_STYLES = {"unreliable": "yellow", "unavailable": "dim"}
+_ARROWS = {"higher": "↑", "lower": "↓", "": "–"}
+
+
+def show(result: Result, console: Console, out: Path | None = None) -> None:
+    """Print the result; out: the folder that holds its files, if they were written.
+
+    Colour follows the console, and so NO_COLOR. Text that the console's encoding cannot hold is escaped.
+    """
+    screen = _Screen(console)
+    screen.line(tables.title(result), "bold")
+    for line in (tables.vae_in_words(result), tables.data_in_words(result)):
+        if line:
+            screen.line(line)
+    judged = verdict(result)
+    screen.line()
+    screen.line(judged.sentence, _LEVEL_STYLES[judged.level])
+    if result.scaling is not None:
+        screen.scaling(result.scaling)
+    for section in tables.sections(result):
+        screen.section(section)
+    screen.listed("Yardsticks", tables.yardstick_notes(result))
+    screen.listed("Notes", [f"{note.subject}: {note.reason}" for note in tables.notes(result)])
+    screen.unet_cost(result)
+    screen.listed("Pictures", _pictures(result))
+    screen.listed("Warnings", result.warnings, "yellow")
+    if out is not None:
+        screen.listed("Written", [str(out / name) for name in result.artifacts.values()] or [str(out)])
+
+
+class _Screen:
+    """A console that takes outside text literally: no markup, no control characters, no unknown letters."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.encoding = console.encoding or "utf-8"
+        self.is_wide = console.width >= WIDE
+
+    def text(self, words: str, style: str = "") -> Text:
+        shown = printable(words)
+        try:
+            shown.encode(self.encoding)
+        except UnicodeEncodeError:
+            for letter, plain in (("×", "x"), ("↑", "higher"), ("↓", "lower"), ("–", "-"), ("…", "...")):
+                shown = shown.replace(letter, plain)
+            shown = shown.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        return Text(shown, style=style, overflow="fold")
+
+    def line(self, words: str = "", style: str = "") -> None:
+        self.console.print(self.text(words, style), highlight=False)
+
+    def heading(self, words: str) -> None:
+        self.line()
+        self.line(words, "bold")
+
+    def listed(self, heading: str, entries: Iterable[str], style: str = "") -> None:
+        """One entry a paragraph, indented, wrapped and never cut."""
+        texts = [self.text(entry, style) for entry in entries]
+        if texts:
+            self.heading(heading)
+        for text in texts:
+            self.console.print(Padding(text, (0, 0, 0, 2), expand=False), highlight=False)
+
+    def table(self, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[Text]]) -> None:
+        """columns: heading, and whether the column holds numbers."""
+        named = any(name for name, _ in columns)
+        table = Table(
+            box=box.SIMPLE_HEAD if named else None,
+            show_header=named,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+            header_style="dim",
+        )
+        for name, is_number in columns:
+            table.add_column(self.text(name), justify="right" if is_number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table, highlight=False)
+
+    def section(self, section: Section) -> None:
+        columns = [("metric", False), ("value", True), ("95 % interval", True), ("better", False)]
+        columns += [(name, True) for name in section.yardsticks]
+        columns += [("n", True)] + [("verdict", False)] * self.is_wide
+        rows = []
+        for row in section.rows:
+            style = _STATUS_STYLES.get(row.status, "")
+            cells = [row.name, row.value, row.interval, _ARROWS[row.better], *row.yardsticks, row.n]
+            rows.append([self.text(cell, style) for cell in cells + [row.judgement] * self.is_wide])
+        self.heading(section.title)
+        self.table(columns, rows)
+        if not self.is_wide:
+            self.listed("In words", [f"{row.name}: {row.judgement}" for row in section.rows if row.says_more])
+
+    def unet_cost(self, result: Result) -> None:
+        rows = tables.unet_cost(result)
+        if not rows:
+            return
+        self.heading("What one U-Net step costs on these latents")
+        columns = [("f", False), ("latents", False), ("tokens", True), ("FLOPs", True), ("", False)]
+        marked = [(*cells, "<- this VAE" if own else "") for *cells, own in rows]
+        self.table(columns, [[self.text(cell, "bold" if cells[-1] else "") for cell in cells] for cells in marked])
+
+    def scaling(self, scaling: Scaling) -> None:
+        self.heading("Scaling")
+        self.table(
+            [("", False), ("", False)],
+            [[self.text(name), self.text(words)] for name, words in tables.scaling_summary(scaling)],
+        )
+        self.channels(scaling)
+        for name, code in scaling.snippets.items():
+            self.heading(name)
+            for line in code.splitlines():
+                self.console.print(self.text(line), highlight=False, soft_wrap=True)
+
+    def channels(self, scaling: Scaling) -> None:
+        """Channel, mean and std, side by side in as many groups as the window holds."""
+        rows = tables.channels(scaling)
+        if not rows:
+            return
+        width = 2 + sum(max(map(len, column)) + 3 for column in zip(*rows, ("channel", "mean", "std"), strict=True))
+        across = min(max(1, self.console.width // width), -(-len(rows) // 8))
+        down = -(-len(rows) // across)
+        columns = [("channel", True), ("mean", True), ("std", True), ("  ", False)] * across
+        padded = rows + (("", "", ""),) * (across * down - len(rows))
+        lines = [
+            [self.text(cell) for place in range(across) for cell in (*padded[place * down + line], "  ")]
+            for line in range(down)
+        ]
+        self.heading("Per channel, raw latents")
+        self.table(columns[:-1], [line[:-1] for line in lines])
+
+
+def _pictures(result: Result) -> list[str]:
+    skipped = result.data.skipped
+    lines = list(tables.intake(result))
+    if skipped:
+        lines.append(f"{figures.count(len(skipped), 'picture')} skipped:")
+        lines += [f"  {printable(picture.id)}: {picture.reason}" for picture in skipped[:SKIPPED_SHOWN]]
+    if len(skipped) > SKIPPED_SHOWN:
+        lines.append(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, in result.json")
+    return lines

@@ -59,9 +59,7 @@ def pictures(count: int = 6, side: int = 8) -> Tensor:
 def batches(images: Tensor, size: int, valid: tuple[int, int] | None = None) -> list[Images]:
     ids = [f"{i}.png" for i in range(len(images))]
     whole = (images.shape[2], images.shape[3])
-    return [
-        Images(tuple(ids[i : i + size]), images[i : i + size], valid or whole) for i in range(0, len(images), size)
-    ]
+    return [Images(tuple(ids[i : i + size]), images[i : i + size], valid or whole) for i in range(0, len(images), size)]
 
 
 def walk(vae: Halver, keep: Keep, images: list[Images], posterior: str = "mode", seed: int = 0) -> Keep:

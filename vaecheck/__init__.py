@@ -26,7 +26,7 @@ _HOMES = {
     "Measure": "vaecheck.results.types",
     "VaecheckError": "vaecheck.errors",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from vaecheck.errors import VaecheckError as VaecheckError

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
+from vaecheck import __version__
 from vaecheck.results.types import Environment
 
 PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "torch-fidelity", "scikit-image", "pillow", "numpy")
@@ -42,7 +43,7 @@ def environment(device: str, seconds: Mapping[str, float] | None = None, *, star
 
 def versions() -> dict[str, str]:
     """Versions of vaecheck, Python and the packages that decide a figure; absent ones are left out."""
-    found = {"vaecheck": _version("vaecheck") or "unknown", "python": platform.python_version()}
+    found = {"vaecheck": __version__, "python": platform.python_version()}
     found.update({name: version for name in PACKAGES if (version := _version(name)) is not None})
     return found
 

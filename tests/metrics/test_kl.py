@@ -24,7 +24,8 @@ def posterior(seed: int = 0, spread: float = 3.0) -> Posterior:
 def test_agrees_with_diffusers(spread: float) -> None:
     ours = posterior(spread=spread)
     assert ours.log_var is not None
-    theirs = DiagonalGaussianDistribution(torch.cat([ours.mean, ours.log_var], dim=1)).kl()
+    parameters = torch.cat([ours.mean, ours.log_var], dim=1).double()
+    theirs = DiagonalGaussianDistribution(parameters).kl()
     assert kl_nats(ours).tolist() == pytest.approx(theirs.tolist(), rel=1e-5)
 
 

@@ -30,7 +30,10 @@ def as_arrays(images: torch.Tensor) -> list[np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 2**16), height=st.integers(11, 70), width=st.integers(11, 70), noise=st.sampled_from([0.6, 5, 80])
+    seed=st.integers(0, 2**16),
+    height=st.integers(11, 70),
+    width=st.integers(11, 70),
+    noise=st.sampled_from([0.6, 5, 80]),
 )
 def test_agree_with_scikit_image(seed: int, height: int, width: int, noise: float) -> None:
     original, changed = pair(seed, height, width, noise)

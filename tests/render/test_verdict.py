@@ -55,10 +55,10 @@ def test_scaling_verdicts(scaled: Callable[[int], Result]) -> None:
     assert wrong.scaling is not None
     assert verdict(wrong).level == "bad"
     assert "0.18215" in verdict(wrong).sentence
-    assert "1.077 (95 % interval 1.047 to 1.110)" in verdict(wrong).sentence
+    assert "The 95 % interval of 1 / std is 1.047 to 1.110." in verdict(wrong).sentence
     assert verdict(replace(wrong, scaling=replace(wrong.scaling, verdict="ok"))).level == "good"
     unknown = replace(wrong.scaling, verdict="unknown", shipped={}, scaling_factor_ci95=None, reason="")
-    assert verdict(replace(wrong, scaling=unknown)).sentence == "No shipped factor to judge: 1 / std is 1.077."
+    assert verdict(replace(wrong, scaling=unknown)).sentence == "There is no shipped factor to judge: 1 / std is 1.077."
 
 
 def test_bench_says_how_fast(result: Result) -> None:

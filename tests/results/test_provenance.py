@@ -13,6 +13,8 @@ import PIL
 import pytest
 import torch
 
+import vaecheck
+
 from vaecheck import provenance
 from vaecheck.results import files
 
@@ -30,12 +32,12 @@ def test_environment_names_the_installed_versions_and_this_machine() -> None:
     assert found.started.endswith("+00:00")
 
 
-def test_an_uninstalled_vaecheck_has_an_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_are_absent_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(_: str) -> str:
         raise provenance.metadata.PackageNotFoundError
 
     monkeypatch.setattr(provenance.metadata, "version", absent)
-    assert provenance.versions() == {"vaecheck": "unknown", "python": platform.python_version()}
+    assert provenance.versions() == {"vaecheck": vaecheck.__version__, "python": platform.python_version()}
 
 
 def test_sha256_of_file(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ INTERNAL, INTERRUPTED = 70, 130
 app = typer.Typer(
     name="vaecheck",
     help="Check a VAE before training a latent diffusion model on it.",
-    epilog="Exit codes: 0 good, 1 the gate says no, 2 bad input, 3 something needed is missing, 70 a bug, 130 interrupted.",
+    epilog="Exit codes: 0 good, 1 the gate says no, 2 bad input, 3 something is missing, 70 a bug, 130 interrupted.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -35,7 +35,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", envvar="VAECHECK_DEBUG", help="Show tracebacks.")] = False,
 ) -> None:
     if debug:
@@ -57,24 +59,20 @@ def main() -> None:
     try:
         app()
     except VaecheckError as error:
+        if os.environ.get("VAECHECK_DEBUG"):
+            traceback.print_exc()
         _say(error.message, error.hint)
-        code = error.exit_code
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         errors().print("interrupted")
-        code = INTERRUPTED
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python must not complain while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
         traceback.print_exc()
         _say(f"internal error: {error}", "This is a bug in vaecheck. Please report it with the lines above.")
         sys.exit(INTERNAL)
-    else:
-        return
-    if os.environ.get("VAECHECK_DEBUG"):
-        traceback.print_exc()
-    sys.exit(code)
 
 
 def _say(message: str, hint: str) -> None:

@@ -97,7 +97,9 @@ Vae = Annotated[
     ),
 ]
 Size = Annotated[int, typer.Option(min=1, help="Side of the pictures, in pixels.", rich_help_panel=PICTURES)]
-FitOption = Annotated[Fit, typer.Option("--fit", help="How a picture is brought to the size.", rich_help_panel=PICTURES)]
+FitOption = Annotated[
+    Fit, typer.Option("--fit", help="How a picture is brought to the size.", rich_help_panel=PICTURES)
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="The first N pictures in order.", rich_help_panel=PICTURES)]
 Sample = Annotated[int | None, typer.Option(min=1, help="N pictures drawn with the seed.", rich_help_panel=PICTURES)]
 BadImagesOption = Annotated[
@@ -106,7 +108,9 @@ BadImagesOption = Annotated[
 ]
 IccOption = Annotated[
     Icc,
-    typer.Option("--icc", help="Colour profiles: ignored, as training loaders do, or applied.", rich_help_panel=PICTURES),
+    typer.Option(
+        "--icc", help="Colour profiles: ignored, as training loaders do, or applied.", rich_help_panel=PICTURES
+    ),
 ]
 Background = Annotated[str, typer.Option(help="Colour behind transparent pixels.", rich_help_panel=PICTURES)]
 MaxPixels = Annotated[
@@ -122,15 +126,19 @@ ScalingFactor = Annotated[
     typer.Option("--scaling-factor", help="Factor to judge instead of the shipped one.", rich_help_panel=MODEL),
 ]
 ShiftFactor = Annotated[
-    float | None, typer.Option("--shift-factor", help="Shift to judge instead of the shipped one.", rich_help_panel=MODEL)
+    float | None,
+    typer.Option("--shift-factor", help="Shift to judge instead of the shipped one.", rich_help_panel=MODEL),
 ]
 Metrics = Annotated[
     str | None,
-    typer.Option(metavar="A,B,C", help="Only these metrics; one that cannot be had ends with 3.", rich_help_panel=METRICS),
+    typer.Option(
+        metavar="A,B,C", help="Only these metrics; one that cannot be had ends with 3.", rich_help_panel=METRICS
+    ),
 ]
 LpipsNetOption = Annotated[LpipsNet, typer.Option("--lpips-net", help="Backbone of LPIPS.", rich_help_panel=METRICS)]
 InceptionWeights = Annotated[
-    Path | None, typer.Option("--inception-weights", help="File or folder of Inception's weights.", rich_help_panel=METRICS)
+    Path | None,
+    typer.Option("--inception-weights", help="File or folder of Inception's weights.", rich_help_panel=METRICS),
 ]
 LpipsWeights = Annotated[
     Path | None, typer.Option("--lpips-weights", help="File or folder of LPIPS's backbone.", rich_help_panel=METRICS)
@@ -138,14 +146,14 @@ LpipsWeights = Annotated[
 Yardstick = Annotated[
     YardstickOn,
     typer.Option(
-        "--yardstick", help="Measure simple codecs beside the VAE: on 64 pictures, all, or not.", rich_help_panel=METRICS
+        "--yardstick",
+        help="Measure simple codecs beside the VAE: on 64 pictures, all, or not.",
+        rich_help_panel=METRICS,
     ),
 ]
 BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Pictures in a batch.", rich_help_panel=MACHINE)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
-Workers = Annotated[
-    int | None, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=MACHINE)
-]
+Workers = Annotated[int | None, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=MACHINE)]
 Seed = Annotated[int, typer.Option(help="Of every random draw.", rich_help_panel=MACHINE)]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=MACHINE)]
 Out = Annotated[
@@ -156,7 +164,9 @@ SaveReconstructions = Annotated[
     Path | None,
     typer.Option("--save-reconstructions", metavar="DIR", help="Write each one as a PNG.", rich_help_panel=OUTPUT),
 ]
-Json = Annotated[bool, typer.Option("--json", help="The result document on stdout, nothing else.", rich_help_panel=OUTPUT)]
+Json = Annotated[
+    bool, typer.Option("--json", help="The result document on stdout, nothing else.", rich_help_panel=OUTPUT)
+]
 
 
 def images_or_samples(images: str | None) -> str:

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.progress import ProgressColumn, Task, TaskID
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -53,8 +62,13 @@ def listening() -> Iterator[Listener]:
 
     console = errors()
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
-    )  # fmt: skip
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         current: list[TaskID] = []
         downloads: dict[str, TaskID] = {}
@@ -93,14 +107,14 @@ def finish(result: Result, *, out: Path | None, as_json: bool, shown: Sequence[S
     """Write the folder, then print the table or the document."""
     from vaecheck.render.report import write_report
     from vaecheck.render.terminal import show
-    from vaecheck.results.files import to_document
+    from vaecheck.results.files import to_json
 
     if out is not None:
         result = write_report(result, shown, out)
     if as_json:
-        print_json(to_document(result))
+        print(to_json(result), end="")
+        for text in result.warnings:
+            warn(text)
     else:
         show(result, output(), out)
-    for text in result.warnings:
-        warn(text)
     return result

@@ -45,7 +45,6 @@ def vae(
 
     with screen.listening() as listener:
         trained = train(images, config, out, save_every=save_every, listener=listener, report=report)
-    screen.output().print(
-        f"trained on {trained.pictures} pictures: {trained.folder}\nnext: vaecheck scale-factor IMAGES --vae {trained.folder}",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
+    next_step = f"next: vaecheck scale-factor IMAGES --vae {trained.folder}"
+    done = f"trained on {trained.pictures} pictures: {trained.folder}"
+    screen.output().print(f"{done}\n{next_step}", markup=False, soft_wrap=True)

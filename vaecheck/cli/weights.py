@@ -33,7 +33,9 @@ def verify(json: o.Json = False) -> None:
 
 
 @app.command()
-def fetch(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All by default.")] = None) -> None:
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All by default.")] = None,
+) -> None:
     """Download weight files, check their hashes and put them where they are looked for."""
     with screen.downloading() as progress:
         for file in weights.fetch(tuple(names) if names else None, progress):

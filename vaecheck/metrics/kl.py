@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell, Rows
+from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.per_image import finite_or_none, mean_measure
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.results.types import Measure
@@ -44,10 +45,12 @@ class KL:
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
         self.rows = Rows(3)
+        self.deterministic = Sum()
 
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
         if batch.posterior.log_var is None:
+            self.deterministic.add(np.array([float(len(batch.ids))]))
             return
         nats = kl_nats(batch.posterior).cpu().numpy()[:, None]
         elements = batch.posterior.mean[0].numel()
@@ -55,7 +58,7 @@ class KL:
         self.rows.add(batch.ids, nats / [1.0, elements, pixels * math.log(2)])
 
     def cells(self) -> Mapping[str, Cell]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "deterministic": self.deterministic}
 
     def columns(self) -> dict[str, tuple[float | None, ...]]:
         if not len(self.rows):
@@ -63,10 +66,13 @@ class KL:
         return {"kl_nats_per_image": finite_or_none(self.rows.ordered()[:, 0])}
 
     def compute(self) -> tuple[Measure, ...]:
+        if self.deterministic.value is not None:
+            return tuple(
+                Measure(name, None, UNITS[name], None, 0, text, status="unavailable", reason=DETERMINISTIC)
+                for name, text in DEFINITIONS.items()
+            )
         values = self.rows.ordered()
         return tuple(
             mean_measure(values[:, i], name=name, unit=UNITS[name], better=None, definition=text, seed=self.seed)
-            if len(values)
-            else Measure(name, None, UNITS[name], None, 0, text, status="unavailable", reason=DETERMINISTIC)
             for i, (name, text) in enumerate(DEFINITIONS.items())
         )

@@ -121,7 +121,9 @@ class LatentMoments:
                 float(total[SUM_USED] / total[ELEMENTS]),
                 ci95=bootstrap_ci95(rows, lambda r: float(r[:, SUM_USED].sum() / r[:, ELEMENTS].sum()), self.seed),
             ),
-            measure("latent_std", _used_std(total), ci95=bootstrap_ci95(rows, lambda r: _used_std(r.sum(0)), self.seed)),
+            measure(
+                "latent_std", _used_std(total), ci95=bootstrap_ci95(rows, lambda r: _used_std(r.sum(0)), self.seed)
+            ),
             measure("posterior_std", None, status="unavailable", reason="the encoder is deterministic")
             if deterministic
             else measure(

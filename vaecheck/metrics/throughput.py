@@ -22,7 +22,9 @@ def speed_measure(name: str, laps: Laps) -> Measure:
     """Images per second over all laps but the first. laps: (images, seconds) for each batch."""
     timed = laps[1:] or laps
     images = sum(count for count, _ in timed)
-    reason = "" if len(laps) > 1 else "one batch only, so warm-up is in it; give more pictures or a smaller --batch-size"
+    reason = (
+        "" if len(laps) > 1 else "one batch only, so warm-up is in it; give more pictures or a smaller --batch-size"
+    )
     return Measure(
         name,
         images / sum(seconds for _, seconds in timed),
@@ -37,7 +39,9 @@ def speed_measure(name: str, laps: Laps) -> Measure:
 
 def speed_measures(laps: Mapping[str, Laps], device: torch.device) -> dict[str, Measure]:
     """Speed of each stage that ran, and the peak memory, by name."""
-    speeds = [speed_measure(f"{stage}_images_per_second", laps[stage]) for stage in ("encode", "decode") if stage in laps]
+    speeds = [
+        speed_measure(f"{stage}_images_per_second", laps[stage]) for stage in ("encode", "decode") if stage in laps
+    ]
     measures = [*speeds, peak_memory(device, speeds[0].n if speeds else 0)]
     return {measure.name: measure for measure in measures}
 

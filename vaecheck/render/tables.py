@@ -166,7 +166,7 @@ def unet_cost(result: Result) -> tuple[tuple[str, str, str, str, bool], ...]:
 def scaling_summary(scaling: Scaling) -> Pairs:
     """The global figures of `scale-factor`, in the order in which a trainer needs them."""
     interval = scaling.scaling_factor_ci95
-    factor = figures.number(scaling.scaling_factor, interval)
+    factor = figures.number(scaling.scaling_factor)
     if interval:
         low, high = (figures.number(bound, interval) for bound in interval)
         factor += f"  (95 % interval {low} to {high})"

@@ -19,6 +19,12 @@ Level = Literal["good", "caution", "bad", "info"]
 _QUALITY = ("psnr_db", "ssim", "lpips_", "rfid", "kid", "fd_")
 _CODECS = {"linear": "a linear codec of the same size", "bicubic": "bicubic down and up by the same f"}
 
+_SCALING: Mapping[str, tuple[str, Level]] = {
+    "ok": ("The shipped factor fits these pictures", "good"),
+    "wrong": ("The shipped factor is wrong for these pictures", "bad"),
+    "unknown": ("There is no shipped factor to judge", "info"),
+}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -93,15 +99,12 @@ def _judge_all(result: Result) -> Verdict:
 
 
 def _of_scaling(scaling: Scaling) -> Verdict:
-    bounds = scaling.scaling_factor_ci95
-    factor = figures.number(scaling.scaling_factor, bounds)
-    known = f" (95 % interval {' to '.join(figures.number(bound, bounds) for bound in bounds)})" if bounds else ""
-    reason = f"{scaling.reason}. " if scaling.reason else ""
-    if scaling.verdict == "ok":
-        return Verdict(f"The shipped factor fits these pictures: {reason}1 / std here is {factor}{known}.", "good")
-    if scaling.verdict == "wrong":
-        return Verdict(f"The shipped factor is wrong for these pictures: {reason}1 / std is {factor}{known}.", "bad")
-    return Verdict(f"No shipped factor to judge: {reason}1 / std is {factor}{known}.", "info")
+    words, level = _SCALING[scaling.verdict]
+    sentence = f"{words}: {scaling.reason or f'1 / std is {figures.number(scaling.scaling_factor)}'}."
+    if bounds := scaling.scaling_factor_ci95:
+        interval = " to ".join(figures.number(bound, bounds) for bound in bounds)
+        sentence += f" The 95 % interval of 1 / std is {interval}."
+    return Verdict(sentence, level)
 
 
 def _of_bench(measures: Mapping[str, Measure]) -> Verdict:

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vaecheck import provenance
+from vaecheck.images.preprocess import check_size
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Stopwatch
 from vaecheck.pixels import to_pixels
 from vaecheck.results.types import DataCard, Measure, Result
-from vaecheck.images.preprocess import check_size
 from vaecheck.tasks.settings import DTYPES, Listener, Settings, auto_batch_size, choose_device, choose_dtype
 from vaecheck.vae.load import load_vae
 

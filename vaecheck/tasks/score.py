@@ -61,7 +61,9 @@ def score(
     skipped = (*unpaired, *sides[0].skipped, *sides[1].skipped, *different)
     if not gallery.count:
         first = "; ".join(f"{image.id} {image.reason}" for image in skipped[:3])
-        raise InputError(f"no pair of pictures can be compared: {first}", hint="Give both sides in one size, or --size.")
+        raise InputError(
+            f"no pair of pictures can be compared: {first}", hint="Give both sides in one size, or --size."
+        )
     return Result(
         kind="score",
         vae=None,
@@ -82,7 +84,9 @@ def score(
     ), gallery.shown()
 
 
-def pair(originals: ImageSet, reconstructions: ImageSet, *, fail: bool) -> tuple[ImageSet, ImageSet, list[SkippedImage]]:
+def pair(
+    originals: ImageSet, reconstructions: ImageSet, *, fail: bool
+) -> tuple[ImageSet, ImageSet, list[SkippedImage]]:
     """The pictures that both sides have, under the originals' ids, and the originals that have no partner."""
     by_path = {entry.id: entry for entry in reconstructions.entries}
     by_stem: dict[str, list[Entry]] = {}
@@ -174,4 +178,6 @@ def _batch(original: Images, reconstruction: Images, device: torch.device) -> Ba
 def _resized_warning(reconstructions: Loader) -> tuple[str, ...]:
     if not (count := reconstructions.notes.get("enlarged")):
         return ()
-    return (f"{count} reconstructions were smaller than --size and had to be enlarged; use --fit none for their own size",)
+    return (
+        f"{count} reconstructions were smaller than --size and had to be enlarged; use --fit none for their own size",
+    )

@@ -16,7 +16,6 @@ that it would have seen, without a sampler's state in the checkpoint.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -174,9 +173,7 @@ def _crops(pictures: Sequence[Tensor], recipe: VAERecipe, step: int) -> Tensor:
     crops = []
     for index in torch.randint(len(pictures), (stage.batch_size,), generator=draw).tolist():
         picture = pictures[index]
-        top, left = (
-            int(torch.randint(side - stage.crop + 1, (), generator=draw)) for side in picture.shape[1:]
-        )
+        top, left = (int(torch.randint(side - stage.crop + 1, (), generator=draw)) for side in picture.shape[1:])
         crop = picture[:, top : top + stage.crop, left : left + stage.crop]
         crops.append(crop.flip(2) if torch.rand((), generator=draw) < 0.5 else crop)
     return to_pixels(torch.stack(crops)).contiguous(memory_format=torch.channels_last)
@@ -199,4 +196,4 @@ def _resume(path: Path, parts: dict[str, Any]) -> int:
 def _save(path: Path, step: int, parts: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -11,8 +11,8 @@ both: `save` and `load` need no table of keys, and diffusers is the oracle in th
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -172,7 +172,7 @@ class Level(nn.Module):
 
     def __init__(self, widths: list[int], config: KLConfig, resample: tuple[str, nn.Module] | None) -> None:
         super().__init__()
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = pairwise(widths)
         self.resnets = nn.ModuleList(ResidualBlock(c_in, c_out, config) for c_in, c_out in pairs)
         self.resample_name = resample[0] if resample else None
         if resample:
@@ -275,9 +275,9 @@ class KLAutoencoder(nn.Module):
         tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in self.state_dict().items()}
         weights, config = folder / WEIGHTS_FILE, folder / CONFIG_FILE
         weights.with_suffix(".tmp").write_bytes(serialise(tensors, metadata={"format": "pt"}))
-        os.replace(weights.with_suffix(".tmp"), weights)
+        weights.with_suffix(".tmp").replace(weights)
         config.with_suffix(".tmp").write_text(json.dumps(self.config.to_diffusers(), indent=2) + "\n")
-        os.replace(config.with_suffix(".tmp"), config)
+        config.with_suffix(".tmp").replace(config)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

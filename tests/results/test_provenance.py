@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import vaecheck
-
 from vaecheck import provenance
 from vaecheck.results import files
 

@@ -19,12 +19,12 @@ from vaecheck.metrics.frechet import FeatureDistances
 from vaecheck.metrics.kl import KL
 from vaecheck.metrics.latent import LatentMoments
 from vaecheck.metrics.per_image import PerImage
-from vaecheck.metrics.perceptual import EfficientNetLite0, Inception, LPIPSDistance
+from vaecheck.metrics.perceptual import EfficientNetLite0, Inception, LPIPSDistance, LPIPSNet
 from vaecheck.metrics.pixel import psnr_db, ssim
 from vaecheck.metrics.protocol import Metric
 from vaecheck.results.types import Better, Measure
 
-LPIPS_WEIGHTS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+LPIPS_WEIGHTS: dict[LPIPSNet, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 INCEPTION = ("rfid", "kid")
 EFFICIENTNET = "fd_efficientnet_lite0"
 KL_NAMES = tuple(kl.DEFINITIONS)
@@ -108,7 +108,7 @@ class Catalogue:
     device: torch.device
     options: WeightOptions = WeightOptions()
     seed: int = 0
-    _lpips: dict[str, LPIPSDistance] = field(default_factory=dict)
+    _lpips: dict[LPIPSNet, LPIPSDistance] = field(default_factory=dict)
 
     @cached_property
     def inception(self) -> Inception:
@@ -119,7 +119,7 @@ class Catalogue:
     def efficientnet(self) -> EfficientNetLite0:
         return EfficientNetLite0(self.device)
 
-    def lpips(self, net: str) -> LPIPSDistance:
+    def lpips(self, net: LPIPSNet) -> LPIPSDistance:
         if net not in self._lpips:
             file = self._find(LPIPS_WEIGHTS[net], self.options.lpips)
             self._lpips[net] = LPIPSDistance(net, file.path, file.sha256, file.published, self.device)
@@ -153,7 +153,7 @@ class Catalogue:
         families |= {asked([f"lpips_{net}"]): partial(self._lpips_metric, net) for net in LPIPS_WEIGHTS}
         return {group: make for group, make in families.items() if group}
 
-    def _lpips_metric(self, net: str) -> Metric:
+    def _lpips_metric(self, net: LPIPSNet) -> Metric:
         network = self.lpips(net)
         return self._per_image(f"lpips_{net}", network.distance, network.caveat)
 

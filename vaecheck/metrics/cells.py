@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Rows:
         self._file.seek(0, 2)
         self._file.write(np.ascontiguousarray(values, dtype=self.dtype).tobytes())
 
-    def ordered(self) -> NDArray[np.floating]:
+    def ordered(self) -> NDArray[Any]:
         """(number of ids, width), sorted by id."""
         self._file.seek(0)
         stored = np.frombuffer(self._file.read(), dtype=self.dtype).reshape(len(self), self.width)

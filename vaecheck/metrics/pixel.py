@@ -24,7 +24,8 @@ def psnr_db(original: Tensor, reconstruction: Tensor) -> Tensor:
     """
     error = original.to(torch.int32) - reconstruction.to(torch.int32)
     mse = (error * error).flatten(1).sum(1).double() / error[0].numel()
-    return 10 * torch.log10(PEAK**2 / mse)
+    decibel: Tensor = 10 * torch.log10(PEAK**2 / mse)
+    return decibel
 
 
 def ssim(original: Tensor, reconstruction: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell
+from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
@@ -58,8 +58,17 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
+class HasColumns(Protocol):
+    """A metric with per-image values: one row for each image id, and the columns that go to the CSV file."""
+
+    rows: Rows
+
+    def columns(self) -> dict[str, tuple[float | None, ...]]: ...
+
+
 def merge(into: Metric, other: Metric) -> None:
     """Add `other`'s state to `into`'s; `other` is unchanged."""
     theirs = other.cells()
     for name, cell in into.cells().items():
-        cell.merge(theirs[name])
+        cell.merge(theirs[name])  # type: ignore[arg-type]  # cells of one name are of one kind

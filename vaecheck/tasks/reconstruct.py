@@ -13,6 +13,7 @@ from vaecheck.gallery import Gallery
 from vaecheck.images.loader import Loader
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Built
+from vaecheck.metrics.protocol import HasColumns
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage, Yardstick
@@ -99,9 +100,9 @@ def per_image(built: Built) -> PerImage:
     values: dict[str, tuple[float | None, ...]] = {}
     ids: tuple[str, ...] = ()
     for metric in built.metrics:
-        if hasattr(metric, "columns"):
+        if isinstance(metric, HasColumns):
             values |= metric.columns()
-            ids = tuple(metric.cells()["rows"].ids) or ids
+            ids = tuple(metric.rows.ids) or ids
     return PerImage(ids, values)
 
 
@@ -117,36 +118,29 @@ def _yardsticks(
     if bench.settings.yardstick == "none":
         return ()
     everything = bench.settings.yardstick == "all" or loader.count <= YARDSTICK_SAMPLE
-    images = bench.images if everything else bench.images.evenly(YARDSTICK_SAMPLE)
+    good = tuple(entry for entry in bench.images.entries if entry.id in loader.digests)
+    images = replace(bench.images, entries=good).evenly(loader.count if everything else YARDSTICK_SAMPLE)
     comparable = [name for name in names if name in ("psnr_db", "ssim") or name.startswith("lpips_")]
     if everything:
         comparable += [name for name in names if name in ("rfid", "kid") or name.startswith("fd_")]
     f, channels = bench.vae.card.f, bench.vae.card.latent_channels
     bench.listener.start("Yardsticks", 2 * len(images))
-
-    def pictures() -> Loader:
-        return replace_bad_policy(bench).loader(images)
-
-    linear = Linear.fit((batch.image for batch in pictures()), f, channels)
-    found = []
-    codecs = [("bicubic", Bicubic(f)), ("linear", linear)]
-    runs = [(name, codec, bench.catalogue.build(comparable)) for name, codec in codecs]
-    evaluate(
-        [Run(codec, built.metrics, Stopwatch(bench.device)) for _, codec, built in runs],
-        pictures(),
-        device=bench.device,
-        progress=lambda images: bench.listener.advance(2 * images),
+    codecs: tuple[Bicubic | Linear, ...] = (
+        Bicubic(f),
+        Linear.fit((batch.image for batch in bench.loader(images)), f, channels),
     )
-    for name, codec, built in runs:
-        ids = per_image(built).ids
-        own = {key: _own_mean(measures[key], key, columns, ids) for key in comparable}
-        found.append(Yardstick(name, codec.description, len(ids), built.measures(), own))
-    return tuple(found)
-
-
-def replace_bad_policy(bench: Bench) -> Bench:
-    """The same bench for a second look: bad pictures were reported the first time."""
-    return replace(bench, settings=replace(bench.settings, bad_images="skip"))
+    built = [bench.catalogue.build(comparable) for _ in codecs]
+    evaluate(
+        [Run(codec, one.metrics, Stopwatch(bench.device)) for codec, one in zip(codecs, built, strict=True)],
+        bench.loader(images),
+        device=bench.device,
+        progress=lambda count: bench.listener.advance(2 * count),
+    )
+    own = {name: _own_mean(measures[name], name, columns, images.ids) for name in comparable}
+    return tuple(
+        Yardstick(codec.card.ref, codec.description, len(images), one.measures(), own)
+        for codec, one in zip(codecs, built, strict=True)
+    )
 
 
 def _own_mean(measure: Measure, name: str, columns: PerImage, ids: tuple[str, ...]) -> Measure:

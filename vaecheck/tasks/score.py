@@ -49,16 +49,17 @@ def score(
     built = Catalogue(device, options, settings.seed).build(names)
     gallery = Gallery()
     batch_size = settings.batch_size or auto_batch_size(device, settings)
-    sides = [_loader(images, settings) for images in (left, right)]
+    from_left, from_right = _loader(left, settings), _loader(right, settings)
     listener.start("Scoring", len(left))
     different: list[SkippedImage] = []
-    for original, reconstruction in _batches(*sides, batch_size, different):
+    for original, reconstruction in _batches(from_left, from_right, batch_size, different):
         batch = _batch(original, reconstruction, device)
-        for observer in (*built.metrics, gallery):
-            observer.update(batch)
+        for metric in built.metrics:
+            metric.update(batch)
+        gallery.update(batch)
         listener.advance(len(batch.ids))
     columns = per_image(built)
-    skipped = (*unpaired, *sides[0].skipped, *sides[1].skipped, *different)
+    skipped = (*unpaired, *from_left.skipped, *from_right.skipped, *different)
     if not gallery.count:
         first = "; ".join(f"{image.id} {image.reason}" for image in skipped[:3])
         raise InputError(
@@ -71,15 +72,15 @@ def score(
             source=f"{left.source} against {right.source}",
             count=gallery.count,
             skipped=skipped,
-            fingerprint=sides[0].fingerprint,
+            fingerprint=from_left.fingerprint,
             size=None if settings.fit in ("none", "pad") else settings.size,
             fit=settings.fit,
-            notes=dict(sides[0].notes),
+            notes=dict(from_left.notes),
         ),
         settings=settings.document() | {"batch_size": batch_size, "metrics": list(names)},
         environment=provenance.environment(str(device), {"total": time.perf_counter() - started}),
         measures=built.measures(),
-        warnings=(*picture_warnings(sides[0], skipped), *_resized_warning(sides[1])),
+        warnings=(*picture_warnings(from_left, skipped), *_resized_warning(from_right)),
         per_image=columns,
     ), gallery.shown()
 

@@ -56,7 +56,7 @@ class Settings:
 
     def document(self) -> dict[str, Any]:
         """The settings that decide the figures, for the result document."""
-        names = "size fit limit sample posterior seed bad_images icc background lpips_net".split()
+        names = ["size", "fit", "limit", "sample", "posterior", "seed", "bad_images", "icc", "background", "lpips_net"]
         return {name: getattr(self, name) for name in names}
 
 

@@ -109,9 +109,10 @@ def train_vae(
         raise InputError(f"training needs pictures of at least {largest} x {largest}", hint="Resize them first.")
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    model = KLAutoencoder(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = KLAutoencoder(recipe.model).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay)
+        model,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
@@ -133,7 +134,8 @@ def train_vae(
             _save(out / CHECKPOINT, step + 1, parts)
             saved = time.monotonic()
     _save(out / CHECKPOINT, recipe.steps, parts)
-    trained: KLAutoencoder = average.module.eval()
+    trained = KLAutoencoder(recipe.model).eval()
+    trained.load_state_dict(average.module.state_dict())
     trained.save(out)
     return trained
 

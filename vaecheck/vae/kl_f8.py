@@ -141,8 +141,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
         q, k, v = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
-        attended = self.to_out[0](F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0])
-        return x + attended.transpose(1, 2).unflatten(2, x.shape[2:])
+        attended: Tensor = self.to_out[0](F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0])
+        return x + attended.transpose(1, 2).reshape(x.shape)
 
 
 class Down(nn.Module):

@@ -23,7 +23,7 @@ def psnr_db(original: Tensor, reconstruction: Tensor) -> Tensor:
     Differs from the PSNR of the mean MSE over a set, which is lower (28.00 against 27.09 dB on 90 photographs).
     """
     error = original.to(torch.int32) - reconstruction.to(torch.int32)
-    mse = (error * error).flatten(1).sum(1).double() / error[0].numel()
+    mse: Tensor = (error * error).flatten(1).sum(1).double() / error[0].numel()
     decibel: Tensor = 10 * torch.log10(PEAK**2 / mse)
     return decibel
 

@@ -11,6 +11,7 @@ PEAK = 255.0
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+SSIM_BLOCK = 54
 
 
 def psnr_db(original: Tensor, reconstruction: Tensor) -> Tensor:
@@ -39,29 +40,45 @@ def ssim(original: Tensor, reconstruction: Tensor) -> Tensor:
     use_sample_covariance=False), 1e-5.
     Differs from scikit-image's default (7 x 7 uniform window, sample covariance), which reads about 0.01 higher.
 
-    Why grey levels are shifted by 128: variances are differences of large squares, and in float32 the
-    smaller squares keep them within 1e-7 of float64.
+    Why float64: variances are differences of large squares; in float32 a flat bright area is 2e-5 off.
     """
     if min(original.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(original),), math.nan, dtype=torch.float64)
-    shift = 128.0
-    x, y = original.float() - shift, reconstruction.float() - shift
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = _gaussian_window(torch.stack([x, y, x * x, y * y, x * y]))
-    var_x, var_y, covariance = mean_xx - mean_x**2, mean_yy - mean_y**2, mean_xy - mean_x * mean_y
-    mean_x, mean_y = mean_x + shift, mean_y + shift
+    pairs = zip(original.double(), reconstruction.double(), strict=True)
+    return torch.stack([_ssim_of_one(x, y) for x, y in pairs])
+
+
+def _ssim_of_one(x: Tensor, y: Tensor) -> Tensor:
+    """float64 (3, H, W) twice -> scalar. One picture at a time fits into the processor's cache."""
+    mean_x, mean_y, mean_squares, mean_xy = _gaussian_window(torch.stack([x, y, x * x + y * y, x * y]))
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
     c1, c2 = (SSIM_K1 * PEAK) ** 2, (SSIM_K2 * PEAK) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * covariance + c2) / (var_x + var_y + c2)
-    return (luminance * structure).flatten(1).mean(1, dtype=torch.float64)
+    luminance = (2 * product + c1) / (squares + c1)
+    structure = (2 * (mean_xy - product) + c2) / (mean_squares - squares + c2)
+    similarity: Tensor = luminance * structure
+    return similarity.mean()
 
 
 def _gaussian_window(maps: Tensor) -> Tensor:
-    """(..., H, W) -> (..., H - 10, W - 10): the window's weighted mean around each inner position.
+    """(..., H, W) -> (..., H - 10, W - 10): the window's weighted mean around each inner position."""
+    return _along_rows(_along_rows(maps).transpose(-1, -2)).transpose(-1, -2)
 
-    Why matrix products: they filter a batch of single-channel maps twice as fast as convolutions do on a CPU.
+
+def _along_rows(maps: Tensor) -> Tensor:
+    """(..., W) -> (..., W - 10): the weighted mean of 11 neighbours.
+
+    Why products with a band matrix, block by block: on a CPU they filter single-channel maps several times
+    faster than convolutions do.
     """
-    height, width = maps.shape[-2:]
-    return _band(height, maps).T @ (maps @ _band(width, maps))
+    width = maps.shape[-1] - SSIM_WINDOW + 1
+    blocks = [(start, min(start + SSIM_BLOCK, width)) for start in range(0, width, SSIM_BLOCK)]
+    return torch.cat(
+        [
+            maps[..., start : end + SSIM_WINDOW - 1] @ _band(end - start + SSIM_WINDOW - 1, maps)
+            for start, end in blocks
+        ],
+        dim=-1,
+    )
 
 
 def _band(side: int, like: Tensor) -> Tensor:

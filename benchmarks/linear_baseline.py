@@ -92,6 +92,19 @@ def psnr_db(original: Picture, reconstruction: Picture) -> float:
     return float(10 * np.log10(255**2 / mse))
 
 
+def measure(fit_on: Path, measure_on: Path, *, size: int, f: int, channels: int) -> tuple[float, float, int]:
+    """(PSNR of the linear autoencoder in dB, of the bicubic one, pictures measured)."""
+    mean, basis, _ = fit(fit_on, size, f, channels)
+    pairs = [
+        (psnr_db(picture, linear(picture, mean, basis, f)), psnr_db(picture, bicubic(picture, f)))
+        for picture in pictures(measure_on, size)
+    ]
+    if not pairs:
+        raise SystemExit(f"no picture in {measure_on}")
+    linear_db, bicubic_db = np.mean(pairs, axis=0)
+    return float(linear_db), float(bicubic_db), len(pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="PSNR of the linear and the bicubic autoencoder on a folder")
     parser.add_argument("--fit", type=Path, required=True, help="folder to fit the linear autoencoder on")
@@ -102,20 +115,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.size % options.f:
         raise SystemExit(f"--size {options.size} is not a multiple of --f {options.f}")
-
-    mean, basis, fitted = fit(options.fit, options.size, options.f, options.channels)
-    pairs = [
-        (
-            psnr_db(picture, linear(picture, mean, basis, options.f)),
-            psnr_db(picture, bicubic(picture, options.f)),
-        )
-        for picture in pictures(options.measure, options.size)
-    ]
-    if not pairs:
-        raise SystemExit(f"no picture in {options.measure}")
-    linear_db, bicubic_db = np.mean(pairs, axis=0)
-    print(f"linear {linear_db:.4f} dB  f {options.f}  channels {options.channels}  fitted on {fitted}  n {len(pairs)}")
-    print(f"bicubic {bicubic_db:.4f} dB  f {options.f}  n {len(pairs)}")
+    linear_db, bicubic_db, n = measure(
+        options.fit, options.measure, size=options.size, f=options.f, channels=options.channels
+    )
+    print(f"linear {linear_db:.4f} dB  f {options.f}  channels {options.channels}  n {n}")
+    print(f"bicubic {bicubic_db:.4f} dB  f {options.f}  n {n}")
 
 
 if __name__ == "__main__":

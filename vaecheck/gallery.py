@@ -47,7 +47,9 @@ class Gallery:
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
         assert batch.finite is not None
-        scores = psnr_db(batch.original, batch.reconstruction).masked_fill(~batch.finite, -math.inf).tolist()
+        scores = (
+            psnr_db(batch.original, batch.reconstruction).cpu().masked_fill(~batch.finite.cpu(), -math.inf).tolist()
+        )
         self._scores += scores
         original, reconstruction = batch.original.cpu(), batch.reconstruction.cpu()
         new = [

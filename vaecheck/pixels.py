@@ -1,4 +1,4 @@
-"""The only range code in the project: 8-bit images to pixels in [-1, 1], and back."""
+"""The only range code in the project: 8-bit images to pixels in [-1, 1], and back; and the step to float64."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def to_uint8(pixels: Tensor) -> Tensor:
     What a viewer would see. Truncation instead of rounding moves 95 of 256 grey levels down by one.
     """
     return pixels.float().add(1.0).mul_(127.5).clamp_(0, 255).round_().to(torch.uint8)
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """The same values in float64; on the CPU where the device has no such type (Apple's GPUs)."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()

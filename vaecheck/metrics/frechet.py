@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from vaecheck.errors import InputError, NotEnoughImages
 from vaecheck.metrics.cells import Cell, Rows, Sum
@@ -107,8 +108,6 @@ def jackknife_ci95(distance: float, influence: Values) -> tuple[float, float]:
     Why the logarithm: a distance cannot be negative, and its spread grows with it. Where the half width is many times
     the distance (two images, or a distance of 0), the plain interval, cut at 0.
     """
-    from scipy.stats import t
-
     n = len(influence)
     half_width = float(t.ppf(0.975, n - 1) * math.sqrt((influence**2).sum() / (n * (n - 1))))
     if half_width >= WIDEST_LOG_INTERVAL * distance:

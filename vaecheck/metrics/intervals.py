@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import bootstrap, norm, t
 
 Values = NDArray[np.float64]
 
@@ -56,16 +57,12 @@ def bootstrap_ci95(rows: Values, statistic: Callable[[Values], float], seed: int
 
 def confidence_level(n: int) -> float:
     """The level to ask of a percentile bootstrap of n images so that it covers 95 %: 0.972 at n = 16."""
-    from scipy.stats import norm, t
-
     return float(1 - 2 * norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)))
 
 
 def _interval(
     data: NDArray[np.generic], statistic: Callable[..., object], seed: int, *, vectorized: bool
 ) -> tuple[float, float] | None:
-    from scipy.stats import bootstrap
-
     n = len(data)
     if n < 2:
         return None

@@ -11,6 +11,7 @@ from torch import Tensor
 from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.per_image import finite_or_none, mean_measure
 from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.pixels import to_float64
 from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
@@ -32,7 +33,7 @@ def kl_nats(posterior: Posterior) -> Tensor:
     Differs from a mean over elements by C*h*w: training losses (LDM) use this sum, papers often the mean.
     """
     assert posterior.log_var is not None
-    mean, log_var = posterior.mean.double(), posterior.log_var.double()
+    mean, log_var = to_float64(posterior.mean), to_float64(posterior.log_var)
     return 0.5 * (mean**2 + log_var.exp() - 1 - log_var).flatten(1).sum(1)
 
 

@@ -13,6 +13,7 @@ from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.intervals import bootstrap_ci95
 from vaecheck.metrics.per_image import finite_or_none
 from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.pixels import to_float64
 from vaecheck.results.types import Measure
 
 DEFINITIONS = {
@@ -61,10 +62,10 @@ class LatentMoments:
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
         assert batch.latents is not None
-        mean = batch.posterior.mean.double().flatten(2)  # (B, C, h*w)
-        used = batch.latents.double().flatten(2)
+        mean = to_float64(batch.posterior.mean).flatten(2)  # (B, C, h*w)
+        used = to_float64(batch.latents).flatten(2)
         log_var = batch.posterior.log_var
-        var = log_var.double().exp().flatten(2) if log_var is not None else mean.new_zeros(mean.shape)
+        var = to_float64(log_var).exp().flatten(2) if log_var is not None else mean.new_zeros(mean.shape)
         finite = (mean + var + used).flatten(1).isfinite().all(1).cpu().numpy()
         per_channel = [mean.sum(2), (mean**2).sum(2), var.sum(2), used.sum(2), (used**2).sum(2)]
         sums = np.stack([part.cpu().numpy() for part in per_channel], axis=1)  # (B, 5, C)

@@ -51,9 +51,9 @@ class PerImage:
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
         assert batch.finite is not None
-        values = self.function(batch.original, batch.reconstruction).double()
-        values = values.masked_fill(~batch.finite.to(values.device), float("nan"))
-        self.rows.add(batch.ids, values.cpu().numpy()[:, None])
+        values = self.function(batch.original, batch.reconstruction).cpu().double()
+        values = values.masked_fill(~batch.finite.cpu(), float("nan"))
+        self.rows.add(batch.ids, values.numpy()[:, None])
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows}

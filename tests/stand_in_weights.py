@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def write(folder: Path, names: tuple[str, ...] = (INCEPTION, ALEX, VGG, SQUEEZE)
     checkpoints.mkdir(parents=True, exist_ok=True)
     for name in names:
         if not (checkpoints / name).exists():
-            partial = checkpoints / f"{name}.partial"
+            partial = checkpoints / f"{name}.{os.getpid()}.partial"
             torch.save(_state(name), partial)
             partial.replace(checkpoints / name)
     return checkpoints

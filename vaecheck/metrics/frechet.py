@@ -5,10 +5,11 @@ synthetic images a distance of 15.28 got the percentile interval 15.69 to 15.83)
 needs the influence of each image, which has a closed form here.
 
 Why on the logarithm: in simulation (Gaussian, Student t with 10 degrees, gamma and Laplace features, paired, N = 24 to
-400, D = 32 and 64, 48 settings) the 95 % interval covered the expected distance in 93 to 99 % of the draws; on the
-distance itself, 90 to 97 %. Deleting one image in turn covered less than that, deleting a twelfth of them about
-the same, for N and 12 more decompositions. Features so heavy-tailed that the distance has no variance (Student t
-with 4 degrees) defeat them all: 75 to 83 % for the chosen one, 55 to 71 % for deleting one.
+400, D = 32 and 64, 48 settings) the 95 % interval covered the expected distance in 93 to 99 % of the draws. On the
+same draws of 24 settings (N = 24 to 60): on the logarithm 94 to 98 %, on the distance itself 89 to 95 %, and there
+deleting one image in turn 88 to 95 %, a twelfth of them 90 to 95 %, for N and 12 more decompositions. In a trial with
+features so heavy-tailed that the distance has no variance (Student t with 4 degrees, N = 24 to 100) all fell short:
+the chosen one to 75 to 83 %.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def kid(x: Features, y: Features) -> float:
     """Kernel Inception distance: the unbiased squared MMD with a cubic kernel, averaged over 100 subsets.
 
     x, y: (N, D) float32. Near 0, and negative as often as positive, for sets that do not differ.
-    Source: Binkowski et al. 2018, section 4. This is torch_fidelity.metric_kid with its defaults (its seed too) and
+    Source: Binkowski et al. 2018. This is torch_fidelity.metric_kid with its defaults (its seed too) and
     subsets of min(1000, N). Differs from figures quoted "times 1000".
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric

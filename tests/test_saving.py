@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from vaecheck.errors import InputError
 from vaecheck.metrics.protocol import Batch
 from vaecheck.saving import SaveReconstructions
 
@@ -36,3 +38,10 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path) -> None:
         "in/evil.png",
         "in/root.png",
     ]
+
+
+def test_a_folder_among_the_originals_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "inside"):
+        with pytest.raises(InputError, match="originals"):
+            SaveReconstructions(folder, apart_from=str(tmp_path))
+    SaveReconstructions(tmp_path.parent / "beside", apart_from=str(tmp_path))

@@ -15,7 +15,14 @@ class SaveReconstructions:
 
     needs = frozenset({Need.RECONSTRUCTION})
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, apart_from: str = "") -> None:
+        """apart_from: IMAGES; a folder inside them is refused, for it would replace originals or be read as such."""
+        originals = Path(apart_from).expanduser()
+        if apart_from and originals.is_dir() and folder.resolve().is_relative_to(originals.resolve()):
+            raise InputError(
+                f"--save-reconstructions {folder} lies in {originals}, the folder of the originals",
+                hint="Give a folder outside it: reconstructions there would be taken for originals.",
+            )
         self.folder = folder
         self._taken: set[str] = set()
 

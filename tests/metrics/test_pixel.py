@@ -115,7 +115,7 @@ def test_a_reconstruction_with_nan_has_no_value_and_makes_the_measure_unreliable
     subject = metric()
     subject.update(batch("abc", original, changed, [True, False, True]))
     (measure,) = subject.compute()
-    assert (measure.n, measure.status, measure.counts) == (2, "unreliable", {"no_value": 1})
+    assert (measure.n, measure.status, measure.counts) == (2, "unreliable", {"non_finite": 1})
     assert "1 of 3" in measure.reason
     assert subject.columns()["psnr_db"][1] is None
 

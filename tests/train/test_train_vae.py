@@ -109,3 +109,10 @@ def test_a_wrong_recipe_says_what_is_wrong(tmp_path: Path, text: str, message: s
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_config(str(path))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    train_vae(RECIPE, pictures(), tmp_path)
+    for other in (replace(RECIPE, seed=1), replace(RECIPE, model=replace(MODEL, latent_channels=3))):
+        with pytest.raises(InputError, match="another recipe"):
+            train_vae(other, pictures(), tmp_path)

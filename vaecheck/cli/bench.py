@@ -28,6 +28,6 @@ def command(
     """
     from vaecheck.tasks.bench import bench
 
-    with screen.listening() as listener:
+    with screen.listening(out) as listener:
         result = bench(vae, o.settings(locals()), batches=batches, listener=listener)
     screen.finish(result, out=out, as_json=json)

@@ -15,6 +15,6 @@ def command(out: o.Out = DEMO_FOLDER, json: o.Json = False) -> None:
     from vaecheck.tasks.reconstruct import reconstruct
     from vaecheck.tasks.settings import Settings
 
-    with screen.listening() as listener:
+    with screen.listening(out) as listener:
         result, shown = reconstruct("samples", "kl-f8-tiny", Settings(offline=True), listener)
     screen.finish(result, out=out, as_json=json, shown=shown)

@@ -82,7 +82,7 @@ def names(text: str | None) -> tuple[str, ...] | None:
 Images = Annotated[
     str | None,
     typer.Argument(
-        metavar="[IMAGES]",
+        metavar="IMAGES",
         help="A folder, a file, a glob, a .txt list, tar shards 'data-{000..009}.tar', or 'samples'.",
     ),
 ]
@@ -153,20 +153,21 @@ Yardstick = Annotated[
 ]
 BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Pictures in a batch.", rich_help_panel=MACHINE)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MACHINE)]
-Workers = Annotated[int | None, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=MACHINE)]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Threads that read pictures ahead; up to 4 by default.", rich_help_panel=MACHINE),
+]
 Seed = Annotated[int, typer.Option(help="Of every random draw.", rich_help_panel=MACHINE)]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.", rich_help_panel=MACHINE)]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Folder for result.json, the report and the grids.", rich_help_panel=OUTPUT),
+    typer.Option(metavar="DIR", help="Folder for result.json, the report and the pictures.", rich_help_panel=OUTPUT),
 ]
 SaveReconstructions = Annotated[
     Path | None,
     typer.Option("--save-reconstructions", metavar="DIR", help="Write each one as a PNG.", rich_help_panel=OUTPUT),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="The result document on stdout, nothing else.", rich_help_panel=OUTPUT)
-]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.", rich_help_panel=OUTPUT)]
 
 
 def images_or_samples(images: str | None) -> str:

@@ -40,7 +40,7 @@ def command(
     from vaecheck.tasks.reconstruct import missing_on_demand, reconstruct
 
     settings = o.settings(locals())
-    with screen.listening() as listener:
+    with screen.listening(out) as listener:
         result, shown = reconstruct(o.images_or_samples(images), vae, settings, listener)
     result = screen.finish(result, out=out, as_json=json, shown=shown)
     if missing := missing_on_demand(result, settings.metrics):

@@ -35,6 +35,6 @@ def command(
     """
     from vaecheck.tasks.scale_factor import scale_factor
 
-    with screen.listening() as listener:
+    with screen.listening(out) as listener:
         result = scale_factor(o.images_or_samples(images), vae, o.settings(locals()), listener)
     screen.finish(result, out=out, as_json=json)

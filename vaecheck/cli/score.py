@@ -41,7 +41,7 @@ def command(
     from vaecheck.tasks.score import score
 
     settings = o.settings(locals())
-    with screen.listening() as listener:
+    with screen.listening(out) as listener:
         result, shown = score(originals, reconstructions, settings, listener)
     result = screen.finish(result, out=out, as_json=json, shown=shown)
     if missing := missing_on_demand(result, settings.metrics):

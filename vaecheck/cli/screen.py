@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from vaecheck.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,10 +59,12 @@ class Rate(ProgressColumn):
 
 
 @contextmanager
-def listening() -> Iterator[Listener]:
-    """Progress bars on stderr, which vanish when it is no terminal."""
+def listening(out: Path | None = None) -> Iterator[Listener]:
+    """Progress bars on stderr, which vanish when it is no terminal. An `out` that cannot be written ends it now."""
     from vaecheck.tasks.settings import Listener
 
+    if out is not None:
+        _make_folder(out)
     console = errors()
     columns = (
         SpinnerColumn(),
@@ -101,6 +106,17 @@ def downloading() -> Iterator[Callable[[str, int, int | None], None]]:
 
 def print_json(document: object) -> None:
     print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--out {out} cannot be written: {error.strerror}", hint="Give a folder, new or old, that you may write to."
+        ) from error
 
 
 def finish(result: Result, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = ()) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from vaecheck.cli import options as o
@@ -15,7 +16,7 @@ def command(json: o.Json = False) -> None:
     if json:
         screen.print_json({name: alias.target for name, alias in ALIASES.items()})
         return
-    table = Table("alias", "what it is", "where it comes from", box=None, pad_edge=False)
+    table = Table("alias", "what it is, and where it comes from", box=None, pad_edge=False)
     for name, alias in ALIASES.items():
-        table.add_row(name, alias.about, alias.target)
+        table.add_row(name, escape(f"{alias.about}\n{alias.target}"))
     screen.output().print(table)

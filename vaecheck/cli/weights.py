@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from vaecheck import weights
 from vaecheck.cli import options as o
@@ -28,13 +28,15 @@ def verify(json: o.Json = False) -> None:
     """Hash every file that was found; end with 3 when one is not the published one."""
     rows = weights.verify()
     _show(rows, json)
+    if not any(row.found for row in rows):
+        screen.warn("there is no weight file to verify; `vaecheck weights fetch` brings them")
     if broken := [row for row in rows if row.found is not None and not row.found.published]:
         raise WeightsError(f"not the published file: {', '.join(row.name for row in broken)}", hint=broken[0].problem)
 
 
 @app.command()
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All by default.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All by default.")] = None,
 ) -> None:
     """Download weight files, check their hashes and put them where they are looked for."""
     with screen.downloading() as progress:
@@ -44,8 +46,8 @@ def fetch(
 
 @app.command("import")
 def import_(
-    name: Annotated[str, typer.Argument(help="As `weights list` calls it.")],
-    file: Annotated[Path, typer.Argument(help="A file brought by hand.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `weights list` calls it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file brought by hand.")],
 ) -> None:
     """Check a file and copy it to where it is looked for."""
     found = weights.import_file(name, file)
@@ -58,7 +60,7 @@ def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:
         return
     for row in rows:
         state = "absent" if row.found is None else "published" if row.found.published else "NOT the published file"
-        table = Table.grid(padding=(0, 2))
+        table = Table.grid(Column(), Column(), Column(overflow="fold"), padding=(0, 2))
         table.add_row("", "state", state if row.found is None else f"{state}, from {row.found.origin}")
         table.add_row("", "file", str(row.found.path) if row.found else row.published.file_name)
         table.add_row("", "for", f"{', '.join(row.published.needed_by)} ({row.published.megabytes} MB)")

@@ -17,6 +17,8 @@ from vaecheck.errors import InputError
 from vaecheck.images.intake import BadPicture
 
 FITS = ("crop", "pad", "resize", "none", "adm")
+OWN_SIZE = ("none", "pad")
+"""Fits that leave each picture its own size."""
 SIZED_FITS = ("crop", "resize", "adm")
 MAX_SIZE = 16_384
 MAX_RESIZED_PIXELS = 1 << 26  # beyond it (256 MiB in Pillow) only the window itself is resized

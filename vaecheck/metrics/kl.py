@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vaecheck.metrics.cells import Cell, Rows, Sum
-from vaecheck.metrics.per_image import finite_or_none, mean_measure
+from vaecheck.metrics.per_image import NON_FINITE, finite_or_none, mean_measure
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_float64
 from vaecheck.results.types import Measure
@@ -54,6 +54,7 @@ class KL:
             self.deterministic.add(np.array([float(len(batch.ids))]))
             return
         nats = kl_nats(batch.posterior).cpu().numpy()[:, None]
+        nats = np.where(np.isfinite(nats), nats, NON_FINITE)
         elements = batch.posterior.mean[0].numel()
         pixels = batch.original.shape[-1] * batch.original.shape[-2]
         self.rows.add(batch.ids, nats / [1.0, elements, pixels * math.log(2)])

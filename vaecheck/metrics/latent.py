@@ -113,7 +113,7 @@ class LatentMoments:
         ratio = float(total[PIXEL_VALUES] / total[ELEMENTS])
 
         def measure(name: str, value: float | tuple[int, ...] | None, **rest: object) -> Measure:
-            status = {"status": "unreliable", "reason": caveat, "counts": {"no_value": missing}} if caveat else {}
+            status = {"status": "unreliable", "reason": caveat, "counts": {"non_finite": missing}} if caveat else {}
             return Measure(name, value, "", None, n, DEFINITIONS[name], **(status | rest))  # type: ignore[arg-type]
 
         return (

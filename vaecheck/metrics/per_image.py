@@ -15,14 +15,16 @@ from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.results.types import Better, Measure
 
 Scores = NDArray[np.float64]
+NON_FINITE = -float("inf")
+"""Stands in the rows for a picture that the VAE turned into NaN or infinity: it has no value, and is counted."""
 
 
 class PerImage:
     """Mean over images of `function(original, reconstruction)`.
 
     function: two uint8 (B, 3, H, W) -> float64 (B,). +inf means that the pair is identical and has no
-    finite value (PSNR); NaN, that the picture has none for another reason. A picture whose
-    reconstruction is not finite gets NaN without being asked about.
+    finite value (PSNR); NaN, that the picture is too small for it. A picture whose reconstruction is not
+    finite has no value, whatever the function says.
     caveat: a reason why every value is unreliable (weights that are not the published ones), or "".
     """
 
@@ -52,7 +54,7 @@ class PerImage:
         assert batch.reconstruction is not None
         assert batch.finite is not None
         values = self.function(batch.original, batch.reconstruction).cpu().double()
-        values = values.masked_fill(~batch.finite.cpu(), float("nan"))
+        values = values.masked_fill(~batch.finite.cpu(), NON_FINITE)
         self.rows.add(batch.ids, values.numpy()[:, None])
 
     def cells(self) -> Mapping[str, Cell]:
@@ -85,11 +87,14 @@ def mean_measure(
         raise NotEnoughImages(f"{name} needs at least one picture", hint="Check the IMAGES that were given.")
     finite = values[np.isfinite(values)]
     identical = int(np.isposinf(values).sum())
-    missing = len(values) - len(finite) - identical
-    counts = {name: count for name, count in (("identical", identical), ("no_value", missing)) if count}
+    broken, small = int(np.isneginf(values).sum()), int(np.isnan(values).sum())
+    counted = {"identical": identical, "non_finite": broken, "too_small": small}
+    counts = {name: count for name, count in counted.items() if count}
     reasons = [caveat] if caveat else []
-    if missing:
-        reasons.append(f"{missing} of {len(values)} reconstructions gave no value: NaN, infinity or too small")
+    if broken:
+        reasons.append(f"{broken} of {len(values)} pictures came back as NaN or infinity and are left out")
+    if small:
+        reasons.append(f"{small} of {len(values)} pictures are too small for this measure and are left out")
     if not len(finite):
         if identical:
             reasons.append("every picture is identical to its reconstruction, where this measure is infinite")

@@ -236,7 +236,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file fails in many ways: pickle, zip, key, attribute, end of file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise WeightsError(f"{path} cannot be read as weights: {reason}", hint=_FETCH_AGAIN) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds something else than named tensors", hint=_FETCH_AGAIN)

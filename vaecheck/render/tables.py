@@ -139,6 +139,8 @@ def data_in_words(result: Result) -> str:
     size = "at their own size" if data.size is None else f"{data.size} px"
     accelerator = result.environment.accelerator
     device = f"{result.environment.device} ({accelerator})" if accelerator else result.environment.device
+    if result.kind == "bench":
+        return f"{figures.count(data.count, 'picture')} of {data.source}, {size}, on {device}"
     return f"{figures.count(data.count, 'picture')} from {data.source}, {size} ({data.fit}), on {device}"
 
 

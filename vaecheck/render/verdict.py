@@ -20,9 +20,9 @@ _QUALITY = ("psnr_db", "ssim", "lpips_", "rfid", "kid", "fd_")
 _CODECS = {"linear": "a linear codec of the same size", "bicubic": "bicubic down and up by the same f"}
 
 _SCALING: Mapping[str, tuple[str, Level]] = {
-    "ok": ("The shipped factor fits these pictures", "good"),
-    "wrong": ("The shipped factor is wrong for these pictures", "bad"),
-    "unknown": ("There is no shipped factor to judge", "info"),
+    "ok": ("The factor fits these pictures", "good"),
+    "wrong": ("The factor is wrong for these pictures", "bad"),
+    "unknown": ("Nothing to judge", "info"),
 }
 
 
@@ -66,7 +66,7 @@ def _of_reconstruction(result: Result) -> Verdict:
             f"{pictures} of {result.data.count:,} hold NaN or infinity: this VAE is broken as it runs here.", "bad"
         )
     judged = _judge_all(result)
-    unreliable = [name for name, measure in result.measures.items() if measure.status == "unreliable"]
+    unreliable = [name for name, one in result.measures.items() if one.status == "unreliable" and is_quality(name)]
     first = f"Not to be relied on: {', '.join(unreliable)} (why: see the notes). " if unreliable else ""
     return Verdict(first + judged.sentence + _worst_picture(result), judged.level)
 
@@ -82,13 +82,13 @@ def _judge_all(result: Result) -> Verdict:
     if not lost:
         return Verdict(
             f"Better than a linear codec of the same size on {pictures} in every figure compared: "
-            f"{_values(won, linear)}. That is the floor any trained VAE must clear.",
+            f"{_values(won, linear)}. That is the least a trained VAE must do.",
             "good",
         )
     if not won:
         return Verdict(
             f"Something is wrong: on {pictures} this VAE is not better than a linear codec of the same size: "
-            f"{_values(lost, linear)}. Suspect its weights, its input range or its channel order.",
+            f"{_values(lost, linear)}. A trained VAE is: suspect its weights, its input range or its channel order.",
             "bad",
         )
     return Verdict(
@@ -164,7 +164,7 @@ def _against(name: str, yardsticks: Sequence[Yardstick]) -> str:
 def _gain_in_words(gain: float, ours: Measure, theirs: Measure, codec: str) -> str:
     unit = f" {ours.unit}" if ours.unit not in ("", "1") else ""
     if gain <= 0:
-        return f"not better than {codec} ({figures.value(theirs)}): something is wrong"
+        return f"not better than {codec} ({figures.value(theirs)})"
     if ours.better == "higher":
         return f"{figures.difference(gain)}{unit} above {codec}"
     assert isinstance(theirs.value, (int, float))

@@ -49,7 +49,7 @@ def bench(ref: str, settings: Settings, *, batches: int = 10, listener: Listener
     return Result(
         kind="bench",
         vae=vae.card,
-        data=DataCard(f"noise of seed {settings.seed}", batch_size * batches, (), "", settings.size, "none"),
+        data=DataCard(f"random noise (seed {settings.seed})", batch_size * batches, (), "", settings.size, "none"),
         settings={"size": settings.size, "batch_size": batch_size, "dtype": dtype, "batches": batches},
         environment=provenance.environment(str(device), {"total": time.perf_counter() - started}),
         measures=measures,

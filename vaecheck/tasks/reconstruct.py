@@ -11,6 +11,7 @@ from vaecheck import provenance
 from vaecheck.errors import SetupError
 from vaecheck.gallery import Gallery
 from vaecheck.images.loader import Loader
+from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Built
 from vaecheck.metrics.protocol import HasColumns
@@ -38,7 +39,8 @@ def reconstruct(
     opened = time.perf_counter()
 
     gallery = Gallery()
-    saver = [SaveReconstructions(settings.save_reconstructions)] if settings.save_reconstructions else []
+    folder = settings.save_reconstructions
+    saver = [SaveReconstructions(folder, apart_from=source)] if folder else []
     stopwatch = Stopwatch(bench.device)
     loader = bench.loader()
     bench.listener.start("Reconstructing", len(bench.images))
@@ -74,7 +76,7 @@ def reconstruct(
         measures=measures,
         warnings=(*bench.vae.warnings, *picture_warnings(loader)),
         yardsticks=yardsticks,
-        unet_cost=unet_costs(card.f, card.latent_channels, settings.size),
+        unet_cost=unet_costs(card.f, card.latent_channels, settings.size) if settings.fit not in OWN_SIZE else (),
         per_image=columns,
     ), gallery.shown()
 
@@ -88,7 +90,8 @@ def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupErr
     ]
     if not lost:
         return None
-    return SetupError("a metric that was asked for is unavailable: " + "; ".join(lost), hint="")
+    count = "a metric that was" if len(lost) == 1 else f"{len(lost)} metrics that were"
+    return SetupError("\n  ".join([f"{count} asked for by name cannot be had:", *lost]))
 
 
 def _could_not_be_had(measure: Measure) -> bool:

@@ -72,16 +72,18 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures | speed_measures(stopwatch.laps, bench.device),
         warnings=(*bench.vae.warnings, *picture_warnings(loader)),
-        scaling=scaling_of(latents, first.found, bench.vae.card),
+        scaling=scaling_of(latents, first.found, bench.vae.card, given=settings.scaling_factor is not None),
         per_image=PerImage(tuple(latents.rows.ids), latents.columns()),
     )
 
 
-def scaling_of(latents: LatentMoments, first_batch: Mapping[str, float], card: VAECard) -> Scaling:
-    """The recommendation, from moments of all pictures."""
+def scaling_of(
+    latents: LatentMoments, first_batch: Mapping[str, float], card: VAECard, *, given: bool = False
+) -> Scaling:
+    """The recommendation, from moments of all pictures. given: the factor to judge is the user's, not the VAE's."""
     moments = latents.moments()
     channels = latents.channel_moments()
-    verdict, reason, std_after = judge_shipped(moments, card.scaling_factor)
+    verdict, reason, std_after = judge(moments, card.scaling_factor, "the given" if given else "the shipped")
     return Scaling(
         mean=moments.mean,
         std=moments.std,
@@ -102,20 +104,20 @@ def scaling_of(latents: LatentMoments, first_batch: Mapping[str, float], card: V
     )
 
 
-def judge_shipped(
-    moments: Moments, shipped: float | None
+def judge(
+    moments: Moments, factor: float | None, whose: str
 ) -> tuple[Literal["ok", "wrong", "unknown"], str, float | None]:
-    """(verdict, why in words, std of the latents after the shipped factor)."""
+    """(verdict, why in words, std of the latents after the factor that is judged)."""
     recommended = 1 / moments.std
-    if shipped is None:
+    if factor is None:
         return "unknown", f"this VAE ships no scaling factor; use {recommended:.5g}", None
-    after = moments.std * shipped
+    after = moments.std * factor
     low, high = STD_AFTER_OK
     if low <= after <= high:
-        return "ok", f"the shipped {shipped:.5g} gives these latents a std of {after:.3f}", after
+        return "ok", f"{whose} {factor:.5g} gives these latents a std of {after:.3f}", after
     return (
         "wrong",
-        f"the shipped {shipped:.5g} gives these latents a std of {after:.3f}, outside {low} to {high}; "
+        f"{whose} {factor:.5g} gives these latents a std of {after:.3f}, outside {low} to {high}; "
         f"use {recommended:.5g}",
         after,
     )

@@ -13,6 +13,7 @@ from vaecheck import provenance
 from vaecheck.errors import InputError
 from vaecheck.gallery import Gallery
 from vaecheck.images.loader import Images, Intake, Loader
+from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.images.sources import Entry, ImageSet, open_images
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
@@ -73,7 +74,7 @@ def score(
             count=gallery.count,
             skipped=skipped,
             fingerprint=from_left.fingerprint,
-            size=None if settings.fit in ("none", "pad") else settings.size,
+            size=None if settings.fit in OWN_SIZE else settings.size,
             fit=settings.fit,
             notes=dict(from_left.notes),
         ),

@@ -13,7 +13,7 @@ import torch
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images.intake import MAX_PIXELS
 from vaecheck.images.loader import Intake, Loader
-from vaecheck.images.preprocess import check_size
+from vaecheck.images.preprocess import OWN_SIZE, check_size
 from vaecheck.images.sources import ImageSet, open_images
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
 from vaecheck.results.types import DataCard
@@ -106,7 +106,7 @@ class Bench:
             count=loader.count,
             skipped=loader.skipped,
             fingerprint=loader.fingerprint,
-            size=None if self.settings.fit in ("none", "pad") else self.settings.size,
+            size=None if self.settings.fit in OWN_SIZE else self.settings.size,
             fit=self.settings.fit,
             notes=dict(loader.notes),
         )

@@ -49,7 +49,9 @@ def load_config(name_or_file: str) -> TrainConfig:
 
 def _config(document: dict[str, Any], source: str) -> TrainConfig:
     if unknown := sorted(set(document) - SECTIONS):
-        raise InputError(f"{source} has the unknown sections {unknown}", hint=f"There are: {sorted(SECTIONS)}.")
+        raise InputError(
+            f"{source} has the unknown sections {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(SECTIONS))}."
+        )
     model = dict(document.get("model", {}))
     if "block_out_channels" in model:
         model["block_out_channels"] = tuple(model["block_out_channels"])
@@ -65,7 +67,8 @@ def _config(document: dict[str, Any], source: str) -> TrainConfig:
     for stage in stages:
         if stage.crop % multiple or stage.crop > side or min(stage.crop, stage.batch_size, stage.steps) < 1:
             raise InputError(
-                f"{source}: the stage {stage} does not fit pictures of side {side} and f = {multiple}",
+                f"{source}: a stage of {stage.steps} steps on {stage.batch_size} crops of {stage.crop} does not fit "
+                f"pictures of side {side} and f = {multiple}",
                 hint=f"crop must be a multiple of {multiple}, at most picture_side; the numbers must be positive.",
             )
     return TrainConfig(side, recipe)
@@ -74,7 +77,9 @@ def _config(document: dict[str, Any], source: str) -> TrainConfig:
 def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     known = {field.name for field in fields(kind)}
     if unknown := sorted(set(values) - known):
-        raise InputError(f"{where} has the unknown keys {unknown}", hint=f"There are: {sorted(known)}.")
+        raise InputError(
+            f"{where} has the unknown keys {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(known))}."
+        )
     try:
         return kind(**values)
     except TypeError as error:

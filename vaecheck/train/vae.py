@@ -15,10 +15,11 @@ that it would have seen, without a sampler's state in the checkpoint.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def train_vae(
     )
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
-    first = _resume(out / CHECKPOINT, parts)
+    made_with = json.dumps({"recipe": asdict(recipe), "pictures": len(pictures)}, sort_keys=True)
+    first = _resume(out / CHECKPOINT, made_with, parts)
 
     saved, sums, since = time.monotonic(), dict[str, float](), 0
     for step in range(first, recipe.steps):
@@ -131,9 +133,9 @@ def train_vae(
             report(Progress(step + 1, recipe.steps, {name: value / since for name, value in sums.items()}))
             sums, since = {}, 0
         if time.monotonic() - saved > save_every:
-            _save(out / CHECKPOINT, step + 1, parts)
+            _save(out / CHECKPOINT, step + 1, made_with, parts)
             saved = time.monotonic()
-    _save(out / CHECKPOINT, recipe.steps, parts)
+    _save(out / CHECKPOINT, recipe.steps, made_with, parts)
     trained = KLAutoencoder(recipe.model).eval()
     trained.load_state_dict(average.module.state_dict())
     trained.save(out)
@@ -185,17 +187,27 @@ def _draw_seed(seed: int, step: int, *, stream: int) -> int:
     return (seed << 40) + (step << 1) + stream
 
 
-def _resume(path: Path, parts: dict[str, Any]) -> int:
-    """Load every part in place and return the number of steps done; 0 where there is no checkpoint."""
+def _resume(path: Path, made_with: str, parts: dict[str, Any]) -> int:
+    """Load every part in place and return the number of steps done; 0 where there is no checkpoint.
+
+    Raises InputError for the checkpoint of another recipe: going on would give weights of neither.
+    """
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
+    if state["made_with"] != made_with:
+        raise InputError(
+            f"{path} comes from another recipe or another number of pictures",
+            hint="Give the recipe and the pictures it was begun with, or another --out.",
+        )
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return int(state["step"])
 
 
-def _save(path: Path, step: int, parts: dict[str, Any]) -> None:
+def _save(path: Path, step: int, made_with: str, parts: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
-    torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, temporary)
+    torch.save(
+        {"step": step, "made_with": made_with, **{name: part.state_dict() for name, part in parts.items()}}, temporary
+    )
     temporary.replace(path)

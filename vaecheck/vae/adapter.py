@@ -79,7 +79,9 @@ class LoadedVAE:
         self._device = torch.device(device)
         if self._adapted.module is not None:
             self._dtype = dtype or self._dtype
-            self._adapted.module.to(self._device, self._dtype)
+            self._adapted.module.to(self._device)
+            if any(p.dtype != self._dtype for p in self._adapted.module.parameters() if p.is_floating_point()):
+                self._adapted.module.to(self._dtype)
             self.card = replace(self.card, dtype=str(self._dtype).removeprefix("torch."))
         return self
 

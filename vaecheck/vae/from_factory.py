@@ -48,7 +48,7 @@ def from_factory(where: str, factory: str) -> Adapted:
     for method in ("encode", "decode"):
         if not callable(getattr(model, method, None)):
             raise InputError(
-                f"{ref} returned a {type(model).__name__} without a method {method}",
+                f"{ref} returned an object of type {type(model).__name__} without a method {method}",
                 hint="A factory returns an object with encode(pixels) and decode(latents).",
             )
     modules = _modules(model)

@@ -41,7 +41,8 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_among_the_originals_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "inside"):
+    photos = tmp_path / "photos"
+    for folder in (photos, photos / "inside", tmp_path):
         with pytest.raises(InputError, match="originals"):
-            SaveReconstructions(folder, apart_from=str(tmp_path))
-    SaveReconstructions(tmp_path.parent / "beside", apart_from=str(tmp_path))
+            SaveReconstructions(folder, [photos])
+    SaveReconstructions(tmp_path / "beside", [photos, photos / "a.png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -15,14 +16,17 @@ class SaveReconstructions:
 
     needs = frozenset({Need.RECONSTRUCTION})
 
-    def __init__(self, folder: Path, *, apart_from: str = "") -> None:
-        """apart_from: IMAGES; a folder inside them is refused, for it would replace originals or be read as such."""
-        originals = Path(apart_from).expanduser()
-        if apart_from and originals.is_dir() and folder.resolve().is_relative_to(originals.resolve()):
-            raise InputError(
-                f"--save-reconstructions {folder} lies in {originals}, the folder of the originals",
-                hint="Give a folder outside it: reconstructions there would be taken for originals.",
-            )
+    def __init__(self, folder: Path, originals: Iterable[Path] = ()) -> None:
+        """originals: the files and folders that pictures are read from. A folder that holds one of them, or lies in
+        one, is refused: reconstructions would replace originals, or be taken for them."""
+        own = folder.resolve()
+        for original in originals:
+            place = original.expanduser().resolve()
+            if place.is_relative_to(own) or own.is_relative_to(place):
+                raise InputError(
+                    f"--save-reconstructions {folder} is among the originals ({original})",
+                    hint="Give a folder apart from them: reconstructions there would replace them.",
+                )
         self.folder = folder
         self._taken: set[str] = set()
 
@@ -30,9 +34,11 @@ class SaveReconstructions:
         assert batch.reconstruction is not None
         for image_id, image in zip(batch.ids, batch.reconstruction.cpu(), strict=True):
             path = self.folder / self._name(image_id)
+            part = path.with_name(f".{path.name}.part")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(path)
+                Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(part, format="PNG")
+                part.replace(path)
             except OSError as error:
                 raise InputError(
                     f"the reconstruction of {image_id} cannot be written to {path}: {error}",

@@ -15,7 +15,7 @@ from vaecheck.cli import bench, demo, reconstruct, scale_factor, score, train, v
 from vaecheck.cli.screen import errors
 from vaecheck.errors import VaecheckError
 
-INTERNAL, INTERRUPTED = 70, 130
+INTERNAL = 70
 
 app = typer.Typer(
     name="vaecheck",
@@ -55,7 +55,10 @@ app.command("demo")(demo.command)
 
 
 def main() -> None:
-    """Run the command line. Whatever happens, what is printed is a sentence and the exit code is the contract's."""
+    """Run the command line. Whatever happens, what is printed is a sentence and the exit code is the contract's.
+
+    Usage errors (2) and Ctrl-C (130) are Typer's.
+    """
     try:
         app()
     except VaecheckError as error:
@@ -63,12 +66,6 @@ def main() -> None:
             traceback.print_exc()
         _say(error.message, error.hint)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        errors().print("interrupted")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; Python must not complain while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         traceback.print_exc()
         _say(f"internal error: {error}", "This is a bug in vaecheck. Please report it with the lines above.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -43,8 +45,23 @@ def errors() -> Console:
 
 def output() -> Console:
     """stdout; a pipe has no width of its own, so COLUMNS or 80 is taken."""
-    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or NARROWEST)
-    return Console(width=wide, soft_wrap=False)
+    columns = os.environ.get("COLUMNS", "")
+    piped = int(columns) if columns.isdecimal() and int(columns) > 0 else NARROWEST
+    return Console(width=None if sys.stdout.isatty() else piped, soft_wrap=False)
+
+
+@contextmanager
+def stdout() -> Iterator[None]:
+    """A place to print the result: a reader that has gone (head, less) is no error, a full disk is one sentence."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InputError(f"the result cannot be written to stdout: {error.strerror}") from error
 
 
 def warn(text: str) -> None:
@@ -74,7 +91,10 @@ def listening(out: Path | None = None) -> Iterator[Listener]:
         Rate(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with (
+        contextlib.redirect_stdout(sys.stderr),  # what a user's own model prints is no part of the result
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         current: list[TaskID] = []
         downloads: dict[str, TaskID] = {}
 
@@ -105,7 +125,8 @@ def downloading() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, allow_nan=False))
+    with stdout():
+        print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def _make_folder(out: Path) -> None:
@@ -120,17 +141,24 @@ def _make_folder(out: Path) -> None:
 
 
 def finish(result: Result, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = ()) -> Result:
-    """Write the folder, then print the table or the document."""
+    """Write the folder, then print the table or the document, which is printed too where the folder fails."""
     from vaecheck.render.report import write_report
     from vaecheck.render.terminal import show
     from vaecheck.results.files import to_json
 
+    unwritten: InputError | None = None
     if out is not None:
-        result = write_report(result, shown, out)
-    if as_json:
-        print(to_json(result), end="")
-        for text in result.warnings:
-            warn(text)
-    else:
-        show(result, output(), out)
+        try:
+            result = write_report(result, shown, out)
+        except InputError as error:
+            unwritten = error
+    with stdout():
+        if as_json:
+            print(to_json(result), end="")
+        else:
+            show(result, output(), None if unwritten else out)
+    for text in result.warnings if as_json else ():
+        warn(text)
+    if unwritten:
+        raise unwritten
     return result

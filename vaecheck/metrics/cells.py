@@ -61,8 +61,10 @@ class Rows:
 
     def ordered(self) -> NDArray[Any]:
         """(number of ids, width), sorted by id."""
-        self._file.seek(0)
-        stored = np.frombuffer(self._file.read(), dtype=self.dtype).reshape(len(self), self.width)
+        if not len(self):
+            return np.empty((0, self.width), self.dtype)
+        self._file.flush()
+        stored = np.memmap(self._file, dtype=self.dtype, mode="r", shape=(len(self), self.width))
         return stored[[self._places[image_id] for image_id in self.ids]]
 
     def merge(self, other: Self) -> None:

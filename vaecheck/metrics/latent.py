@@ -23,7 +23,8 @@ DEFINITIONS = {
     "latent_shape": "channels, height and width of one picture's latents",
     "compression_ratio": "pixel values (3 H W) over latent values (C h w)",
 }
-ELEMENTS, SUM_MEAN, SUM_MEAN_SQ, SUM_VAR, SUM_USED, SUM_USED_SQ, PIXEL_VALUES, CHANNELS, HEIGHT, WIDTH = range(10)
+ELEMENTS, SUM_MEAN, SUM_MEAN_SQ, SUM_VAR, SUM_USED, SUM_USED_SQ = range(6)
+PIXEL_VALUES, CHANNELS, HEIGHT, WIDTH, STOCHASTIC = range(6, 11)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class LatentMoments:
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
-        self.rows = Rows(10)
+        self.rows = Rows(11)
         self.channel_sums = Sum()
 
     def update(self, batch: Batch) -> None:
@@ -72,7 +73,7 @@ class LatentMoments:
         shape = batch.posterior.mean.shape[1:]
         images = len(batch.ids)
         elements = np.full((images, 1), shape.numel())
-        fixed = np.tile([batch.original[0].numel(), *shape], (images, 1))
+        fixed = np.tile([batch.original[0].numel(), *shape, float(log_var is not None)], (images, 1))
         sums[~finite] = np.nan
         self.rows.add(batch.ids, np.concatenate([elements, sums.sum(2), fixed], axis=1))
         counts = np.full((1, sums.shape[2]), finite.sum() * shape.numel() / shape[0])
@@ -85,6 +86,11 @@ class LatentMoments:
         rows = self.rows.ordered()
         std = np.sqrt(_variance(rows[:, SUM_USED], rows[:, SUM_USED_SQ], rows[:, ELEMENTS]))
         return {"latent_std": finite_or_none(std)}
+
+    @property
+    def lost(self) -> int:
+        """Pictures left out because their latents are not finite."""
+        return len(self.rows) - len(self._rows())
 
     def moments(self) -> Moments:
         return _moments(self._rows().sum(0))
@@ -108,7 +114,7 @@ class LatentMoments:
         n, total = len(rows), rows.sum(0)
         missing = len(self.rows) - n
         caveat = f"{missing} of {n + missing} pictures have NaN or infinity in their latents" if missing else ""
-        deterministic = total[SUM_VAR] == 0
+        deterministic = total[STOCHASTIC] == 0
         shapes = {tuple(int(side) for side in shape) for shape in rows[:, [CHANNELS, HEIGHT, WIDTH]]}
         ratio = float(total[PIXEL_VALUES] / total[ELEMENTS])
 

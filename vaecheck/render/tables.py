@@ -172,7 +172,9 @@ def scaling_summary(scaling: Scaling) -> Pairs:
     if interval:
         low, high = (figures.number(bound, interval) for bound in interval)
         factor += f"  (95 % interval {low} to {high})"
-    first = ", ".join(f"{_words(name)} {figures.number(amount)}" for name, amount in scaling.first_batch.items())
+    first = ", ".join(
+        f"{_words(name)} {figures.number(amount)}" for name, amount in scaling.first_batch.items() if amount is not None
+    )
     rows = [
         ("scaling factor, 1 / std", factor),
         ("shift factor", figures.number(scaling.shift_factor)),

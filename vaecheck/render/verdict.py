@@ -6,6 +6,7 @@ faces, text and maps alike, but a trained VAE that loses to PCA patches of its o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,6 +16,9 @@ from vaecheck.render.printable import printable, shortened
 from vaecheck.results.types import Measure, Result, Scaling, Yardstick
 
 Level = Literal["good", "caution", "bad", "info"]
+
+TIE = 1e-6
+"""Figures nearer than this are rounding apart: a lossless VAE does not lose to a lossless codec."""
 
 _QUALITY = ("psnr_db", "ssim", "lpips_", "rfid", "kid", "fd_")
 _CODECS = {"linear": "a linear codec of the same size", "bicubic": "bicubic down and up by the same f"}
@@ -75,10 +79,15 @@ def _judge_all(result: Result) -> Verdict:
     linear = next((yardstick for yardstick in result.yardsticks if yardstick.name == "linear"), None)
     gains = {name: gain for name, gain in _gains(linear) if linear.vae[name].status == "ok"} if linear else {}
     pictures = f"these {result.data.count:,} pictures" if result.data.count != 1 else "this picture"
-    if not gains or linear is None:
+    if linear is None:
         return Verdict(f"No yardstick was measured on {pictures}, so the figures stand alone.", "info")
-    lost = [name for name, gain in gains.items() if gain <= 0]
-    won = [name for name in gains if name not in lost]
+    lost = [name for name, gain in gains.items() if gain < 0]
+    won = [name for name, gain in gains.items() if gain > 0]
+    if not lost and not won:
+        return Verdict(
+            f"The yardsticks cannot judge this VAE on {pictures}: no figure of both can be relied on and differs.",
+            "info",
+        )
     if not lost:
         return Verdict(
             f"Better than a linear codec of the same size on {pictures} in every figure compared: "
@@ -136,9 +145,10 @@ def _gains(yardstick: Yardstick) -> Iterator[tuple[str, float]]:
         ours = yardstick.vae.get(name)
         if ours is None or not isinstance(ours.value, (int, float)) or not isinstance(theirs.value, (int, float)):
             continue
-        if is_quality(name) and ours.better is not None:
+        if is_quality(name) and ours.better is not None and ours.n == theirs.n:
             sign = 1 if ours.better == "higher" else -1
-            yield name, sign * (ours.value - theirs.value)
+            tie = math.isclose(ours.value, theirs.value, rel_tol=TIE, abs_tol=TIE)
+            yield name, 0.0 if tie else sign * (ours.value - theirs.value)
 
 
 def _values(names: Sequence[str], yardstick: Yardstick) -> str:
@@ -163,7 +173,9 @@ def _against(name: str, yardsticks: Sequence[Yardstick]) -> str:
 
 def _gain_in_words(gain: float, ours: Measure, theirs: Measure, codec: str) -> str:
     unit = f" {ours.unit}" if ours.unit not in ("", "1") else ""
-    if gain <= 0:
+    if gain == 0:
+        return f"equal to {codec}"
+    if gain < 0:
         return f"not better than {codec} ({figures.value(theirs)})"
     if ours.better == "higher":
         return f"{figures.difference(gain)}{unit} above {codec}"

@@ -123,7 +123,7 @@ class Scaling:
     std_of_means: float
     scaling_factor: float
     scaling_factor_ci95: tuple[float, float] | None
-    first_batch: Mapping[str, float]
+    first_batch: Mapping[str, float | None]
     shift_factor: float
     per_channel: tuple[Mapping[str, float], ...]
     shipped: Mapping[str, float | None]

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from vaecheck import provenance
 from vaecheck.errors import SetupError
@@ -40,7 +41,8 @@ def reconstruct(
 
     gallery = Gallery()
     folder = settings.save_reconstructions
-    saver = [SaveReconstructions(folder, apart_from=source)] if folder else []
+    originals = [Path(source), *(Path(entry.path) for entry in bench.images.entries)]
+    saver = [SaveReconstructions(folder, originals)] if folder else []
     stopwatch = Stopwatch(bench.device)
     loader = bench.loader()
     bench.listener.start("Reconstructing", len(bench.images))
@@ -95,7 +97,8 @@ def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupErr
 
 
 def _could_not_be_had(measure: Measure) -> bool:
-    return measure.status == "unavailable" and not measure.counts
+    """Pictures that come back identical have no PSNR, but nothing is missing."""
+    return measure.status == "unavailable" and "identical" not in measure.counts
 
 
 def per_image(built: Built) -> PerImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,10 +11,12 @@ from typing import Literal
 import torch
 
 from vaecheck import provenance
+from vaecheck.errors import InputError
 from vaecheck.metrics.latent import LatentMoments, Moments
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
+from vaecheck.pixels import to_float64
 from vaecheck.results.types import PerImage, Result, Scaling, VAECard
 from vaecheck.tasks.reconstruct import picture_warnings
 from vaecheck.tasks.settings import Listener, Settings, open_bench
@@ -32,15 +35,21 @@ class FirstBatch:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.found: dict[str, float] = {}
+        self.found: dict[str, float | None] = {}
 
     def update(self, batch: Batch) -> None:
         if self.found:
             return
         assert batch.posterior is not None
-        samples = batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed))
-        std = float(torch.std(samples.double()))
-        self.found = {"images": len(batch.ids), "std": std, "scaling_factor": 1 / std}
+        samples = to_float64(batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed)))
+        finite = samples[samples.flatten(1).isfinite().all(1)]
+        std = float(torch.std(finite)) if finite.numel() > 1 else 0.0
+        known = std > 0 and math.isfinite(std)
+        self.found = {
+            "images": len(finite),
+            "std": std if known else None,
+            "scaling_factor": 1 / std if known else None,
+        }
 
 
 def scale_factor(source: str, ref: str, settings: Settings, listener: Listener | None = None) -> Result:
@@ -71,17 +80,22 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures | speed_measures(stopwatch.laps, bench.device),
-        warnings=(*bench.vae.warnings, *picture_warnings(loader)),
+        warnings=(*bench.vae.warnings, *picture_warnings(loader), *lost_pictures(latents)),
         scaling=scaling_of(latents, first.found, bench.vae.card, given=settings.scaling_factor is not None),
         per_image=PerImage(tuple(latents.rows.ids), latents.columns()),
     )
 
 
 def scaling_of(
-    latents: LatentMoments, first_batch: Mapping[str, float], card: VAECard, *, given: bool = False
+    latents: LatentMoments, first_batch: Mapping[str, float | None], card: VAECard, *, given: bool = False
 ) -> Scaling:
     """The recommendation, from moments of all pictures. given: the factor to judge is the user's, not the VAE's."""
     moments = latents.moments()
+    if not moments.std > 0:
+        raise InputError(
+            f"every latent of every picture is {moments.mean:.6g}: there is no scale to measure",
+            hint="This encoder ignores its input. Check its weights and how they were loaded.",
+        )
     channels = latents.channel_moments()
     verdict, reason, std_after = judge(moments, card.scaling_factor, "the given" if given else "the shipped")
     return Scaling(
@@ -99,9 +113,16 @@ def scaling_of(
             "std_after": std_after,
         },
         verdict=verdict,
-        reason=reason,
+        reason="; ".join([reason, *lost_pictures(latents)]),
         snippets=snippets(moments, channels),
     )
+
+
+def lost_pictures(latents: LatentMoments) -> tuple[str, ...]:
+    """What to say of pictures whose latents are not finite; nothing where there are none."""
+    if not latents.lost:
+        return ()
+    return (f"{latents.lost} of {len(latents.rows)} pictures gave NaN or infinity and are left out",)
 
 
 def judge(
@@ -111,7 +132,7 @@ def judge(
     recommended = 1 / moments.std
     if factor is None:
         return "unknown", f"this VAE ships no scaling factor; use {recommended:.5g}", None
-    after = moments.std * factor
+    after = abs(moments.std * factor)
     low, high = STD_AFTER_OK
     if low <= after <= high:
         return "ok", f"{whose} {factor:.5g} gives these latents a std of {after:.3f}", after
@@ -131,6 +152,7 @@ def snippets(moments: Moments, channels: Sequence[Moments]) -> dict[str, str]:
     return {
         "LDM config (yaml)": f"model:\n  params:\n    scale_factor: {factor}\n    scale_by_std: false",
         "diffusers config.json": f'"scaling_factor": {factor},',
+        "diffusers config.json, with the shift": f'"scaling_factor": {factor},\n"shift_factor": {shift},',
         "training loop (diffusers)": (
             f"latents = vae.encode(pixels).latent_dist.sample() * {factor}\n"
             f"pixels = vae.decode(latents / {factor}).sample"

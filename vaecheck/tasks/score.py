@@ -12,7 +12,7 @@ import torch
 from vaecheck import provenance
 from vaecheck.errors import InputError
 from vaecheck.gallery import Gallery
-from vaecheck.images.loader import Images, Intake, Loader
+from vaecheck.images.loader import Images, Intake, Loader, fingerprint
 from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.images.sources import Entry, ImageSet, open_images
 from vaecheck.metrics import catalogue
@@ -53,11 +53,13 @@ def score(
     from_left, from_right = _loader(left, settings), _loader(right, settings)
     listener.start("Scoring", len(left))
     different: list[SkippedImage] = []
+    digests: dict[str, bytes] = {}
     for original, reconstruction in _batches(from_left, from_right, batch_size, different):
         batch = _batch(original, reconstruction, device)
         for metric in built.metrics:
             metric.update(batch)
         gallery.update(batch)
+        digests |= {image_id: from_left.digests[image_id] for image_id in batch.ids}
         listener.advance(len(batch.ids))
     columns = per_image(built)
     skipped = (*unpaired, *from_left.skipped, *from_right.skipped, *different)
@@ -73,7 +75,7 @@ def score(
             source=f"{left.source} against {right.source}",
             count=gallery.count,
             skipped=skipped,
-            fingerprint=from_left.fingerprint,
+            fingerprint=fingerprint(digests),
             size=None if settings.fit in OWN_SIZE else settings.size,
             fit=settings.fit,
             notes=dict(from_left.notes),
@@ -98,7 +100,7 @@ def pair(
     missing: list[SkippedImage] = []
     for entry in originals.entries:
         candidates = by_stem.get(_stem(entry.id), [])
-        partner = by_path.get(entry.id) or by_path.get(f"{entry.id}.png")
+        partner = by_path.get(f"{entry.id}.png") or by_path.get(entry.id)
         partner = partner or (candidates[0] if len(candidates) == 1 else None)
         if partner is None:
             missing.append(SkippedImage(entry.id, "has no reconstruction of that relative path"))

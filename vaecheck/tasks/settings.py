@@ -168,7 +168,9 @@ def choose_dtype(name: str, device: torch.device) -> str:
 
 
 def auto_batch_size(device: torch.device, settings: Settings) -> int:
-    """As many pictures as AUTO_BATCH names at 256 x 256, fewer of larger ones."""
+    """As many pictures as AUTO_BATCH names at 256 x 256, fewer of larger ones, one where sizes are not known."""
+    if settings.fit in OWN_SIZE:
+        return 1
     scale = AUTO_BATCH_PIXELS / max(settings.size**2, AUTO_BATCH_PIXELS)
     return max(1, int(AUTO_BATCH.get(device.type, 8) * scale))
 

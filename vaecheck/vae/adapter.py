@@ -18,7 +18,7 @@ from vaecheck.errors import InputError
 from vaecheck.results.types import VAECard
 from vaecheck.vae.protocol import Posterior
 
-PROBE_SIZES = (64, 128, 256, 512, 32)
+PROBE_SIZES = (64, 128, 256, 512, 32, 224, 192, 336, 384)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Adapted:
 
 class LoadedVAE:
     """A VAE of the protocol: float32 in, float32 out, whatever the model computes in; no gradients.
+
+    Why inputs are copied: a model that changes its input in place would change what is measured.
 
     card: who it is. warnings: what a reader of its figures should know.
     """
@@ -97,7 +99,7 @@ class LoadedVAE:
                 f"pictures of {width}x{height} pixels do not fit {card.ref}, which needs multiples of {card.f}",
                 hint=f"Try --size {max(card.f, min(height, width) // card.f * card.f)} or --fit pad.",
             )
-        posterior = _float32(self._adapted.encode(pixels.to(self._dtype)))
+        posterior = _float32(self._adapted.encode(pixels.to(self._dtype, copy=True)))
         expected = (pixels.shape[0], card.latent_channels, height // card.f, width // card.f)
         _expect(posterior.mean, expected, f"encode of {card.ref}")
         return posterior
@@ -105,7 +107,7 @@ class LoadedVAE:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Raw latents (B, C, h, w) float32 -> pixels (B, 3, h*f, w*f) float32, not clamped."""
-        pixels = self._adapted.decode(latents.to(self._dtype)).float()
+        pixels = self._adapted.decode(latents.to(self._dtype, copy=True)).float()
         batch, _, height, width = latents.shape
         _expect(pixels, (batch, 3, height * self.card.f, width * self.card.f), f"decode of {self.card.ref}")
         return pixels
@@ -158,12 +160,11 @@ def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype)
         try:
             with torch.no_grad():
                 posterior = adapted.encode(pixels)
+            return _measured(ref, adapted, pixels, posterior)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
             refusals.append(error)
-            continue
-        return _measured(ref, adapted, pixels, posterior)
     refusal = refusals[0]
     if isinstance(refusal, InputError):
         raise refusal

@@ -15,7 +15,7 @@ import importlib.util
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +29,8 @@ from vaecheck.vae.adapter import Adapted, one_line, sha256_of_state
 from vaecheck.vae.protocol import Posterior
 
 INSTALLED = frozenset(("site-packages", "dist-packages"))
+MODULE_DEPTH = 4
+"""How deep an object's attributes, lists and dicts are searched for modules."""
 OURS = Path(__file__).resolve().parent.parent
 ENCODE_RETURNS = (
     "encode must return a float tensor (B, C, H/f, W/f), or an object with such tensors as mean and log_var."
@@ -53,15 +55,18 @@ def from_factory(where: str, factory: str) -> Adapted:
             )
     modules = _modules(model)
     if modules is not None:
-        modules.eval().requires_grad_(False)
+        _run(ref, "eval()", lambda: modules.eval().requires_grad_(False))
+    scaling_factor, about_scaling = _factor(model, "scaling_factor", ref)
+    shift_factor, about_shift = _factor(model, "shift_factor", ref)
     return Adapted(
         encode=lambda pixels: _posterior(_run(ref, "encode", lambda: model.encode(pixels)), ref),
         decode=lambda latents: _pixels(_run(ref, "decode", lambda: model.decode(latents)), ref),
         class_name=type(model).__name__,
         module=modules,
         sha256=None if modules is None else sha256_of_state(modules),
-        scaling_factor=_factor(model, "scaling_factor", ref),
-        shift_factor=_factor(model, "shift_factor", ref),
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+        warnings=(*about_scaling, *about_shift),
     )
 
 
@@ -157,11 +162,29 @@ def _is_users(file: Path) -> bool:
 
 
 def _modules(model: Any) -> nn.Module | None:
-    """The model, or its attributes that are modules together, or None: what can be moved, cast and counted."""
+    """The model, or the modules that its attributes hold, or None: what can be moved, cast, hashed and counted."""
     if isinstance(model, nn.Module):
         return model
-    parts = {name: value for name, value in getattr(model, "__dict__", {}).items() if isinstance(value, nn.Module)}
-    return nn.ModuleDict(parts) if parts else None
+    found: dict[int, nn.Module] = {}
+    _collect(model, found, set(), depth=MODULE_DEPTH)
+    return nn.ModuleList(found.values()) if found else None
+
+
+def _collect(value: Any, found: dict[int, nn.Module], seen: set[int], *, depth: int) -> None:
+    if id(value) in seen or depth < 0:
+        return
+    seen.add(id(value))
+    if isinstance(value, nn.Module):
+        found[id(value)] = value
+        return
+    if isinstance(value, dict):
+        parts: Iterable[Any] = value.values()
+    elif isinstance(value, list | tuple):
+        parts = value
+    else:
+        parts = getattr(value, "__dict__", {}).values() if not isinstance(value, type | ModuleType) else ()
+    for part in parts:
+        _collect(part, found, seen, depth=depth - 1)
 
 
 def _posterior(output: Any, ref: str) -> Posterior:
@@ -170,6 +193,8 @@ def _posterior(output: Any, ref: str) -> Posterior:
     distribution = getattr(output, "latent_dist", output)
     mean = getattr(distribution, "mean", None)
     log_var = getattr(distribution, "log_var", getattr(distribution, "logvar", None))
+    if isinstance(mean, Tensor) and log_var is None and hasattr(distribution, "log_var"):
+        return Posterior(_floating(mean, ref, "encode"))
     if not isinstance(mean, Tensor) or not isinstance(log_var, Tensor):
         raise InputError(f"encode of {ref} returned {_describe(output)}", hint=ENCODE_RETURNS)
     if mean.shape != log_var.shape:
@@ -199,17 +224,26 @@ def _floating(tensor: Tensor, ref: str, method: str) -> Tensor:
     return tensor
 
 
-def _factor(model: Any, name: str, ref: str) -> float | None:
-    value = getattr(model, name, None)
+def _factor(model: Any, name: str, ref: str) -> tuple[float | None, tuple[str, ...]]:
+    """(the number, warnings). One value for each channel cannot be judged as one factor: it is unknown, and said."""
+    value = _run(ref, name, lambda: getattr(model, name, None))
     if value is None:
-        return None
+        return None, ()
+    if _length(value) > 1:
+        return None, (f"{name} of {ref} has {_length(value)} values; it is not judged: only one for all channels is",)
     try:
         number = float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} of {ref} is {_describe(value)}", hint="It is one number, or absent.") from error
     if not math.isfinite(number):
         raise InputError(f"{name} of {ref} is {number}", hint="It is one finite number, or absent.")
-    return number
+    return number, ()
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel()
+    return len(value) if isinstance(value, list | tuple) else getattr(value, "size", 1)
 
 
 def _describe(value: Any) -> str:

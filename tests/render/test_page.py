@@ -65,7 +65,7 @@ def test_figures_reasons_and_settings_are_there(result: Result, shown: Sequence[
 
 def test_the_verdict_comes_first_and_the_environment_last(result: Result, shown: Sequence[Shown]) -> None:
     text = Page(to_page(result, shown)).text
-    order = ["No fault found.", "Original against", "Worst by PSNR", "Latents", "skipped", "Warnings", "Settings"]
+    order = ["Above the yardsticks.", "Original against", "Worst by PSNR", "Latents", "skipped", "Warnings", "Settings"]
     places = [text.index(words) for words in [*order, "Environment"]]
     assert places == sorted(places)
 

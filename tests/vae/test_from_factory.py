@@ -71,7 +71,7 @@ def test_factors_of_the_object(write_factory: Write) -> None:
     assert (card.scaling_factor, card.shift_factor) == (0.25, -1.0)
 
 
-@pytest.mark.parametrize("value", ["'big'", "torch.ones(4)", "float('nan')"])
+@pytest.mark.parametrize("value", ["'big'", "float('nan')"])
 def test_factors_that_are_no_number(write_factory: Write, value: str) -> None:
     refused(f"{write_factory(HEAD + f'Average.scaling_factor = {value}')}:make", "scaling_factor of .*own.py:make")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from vaecheck.results.types import Measure
 
 ABSENT = "-"
-MOST_DIGITS = 7
+MOST_DECIMALS = 9
 
 
 def value(measure: Measure, *, unit: bool = True) -> str:
@@ -46,11 +46,9 @@ def number(amount: float, ci95: tuple[float, float] | None = None, *, significan
     if half_width <= 0:
         return _significant(amount, significant)
     decimals = 1 - math.floor(math.log10(half_width))
-    if amount and decimals > MOST_DIGITS - math.floor(math.log10(abs(amount))):
-        return _significant(amount, MOST_DIGITS)
     if decimals > 6 and 0 < abs(amount) < 1e-3:
         return f"{amount:.{max(math.floor(math.log10(abs(amount))) + decimals, 0)}e}"
-    decimals = min(decimals, 15)
+    decimals = min(decimals, MOST_DECIMALS)
     return _signless_zero(f"{round(amount, decimals):,.{max(decimals, 0)}f}")
 
 

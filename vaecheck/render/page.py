@@ -26,7 +26,7 @@ SKIPPED_SHOWN = 50
 LARGEST_PICTURES = 6_500_000
 """Bytes of JPEG in one page: as base64 some 8.7 MB."""
 
-_LEVEL_WORDS = {"good": "Above the yardsticks", "caution": "Caution", "bad": "Something is wrong", "info": "Note"}
+_LEVEL_WORDS = {"good": "Above the yardsticks", "caution": "Caution", "bad": "Not good enough", "info": "Note"}
 _HEADINGS = {"worst": "Worst by PSNR", "median": "Nearest to the median", "best": "Best by PSNR"}
 
 

@@ -32,13 +32,12 @@ def write_report(result: Result, shown: Sequence[Shown], out: Path) -> Result:
     drawn = (GRID_FILE, WORST_FILE)
     names = {key: name for key, name in result.artifacts.items() if name not in drawn or (out / name).is_file()}
     names |= _draw(shown, out)
-    for name in drawn:
-        if name not in names.values():
-            (out / name).unlink(missing_ok=True)
     names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "per_image": PER_IMAGE_FILE, "result": RESULT_FILE}
     result = replace(result, artifacts=names)
     write_atomically(out / MARKDOWN_FILE, to_markdown(result))
     write_atomically(out / PAGE_FILE, to_page(result, shown, None if shown else _saved_grid(result, out)))
+    for name in set(drawn) - set(names.values()):
+        (out / name).unlink(missing_ok=True)
     save(result, out)
     return result
 

@@ -129,6 +129,7 @@ def _yardsticks(
     comparable = [name for name in names if name in ("psnr_db", "ssim") or name.startswith("lpips_")]
     if everything:
         comparable += [name for name in names if name in ("rfid", "kid") or name.startswith("fd_")]
+    comparable = [name for name in comparable if measures[name].value is not None]
     f, channels = bench.vae.card.f, bench.vae.card.latent_channels
     bench.listener.start("Yardsticks", 2 * len(images))
     linear = Linear.fit((batch.image for batch in bench.loader(images)), f, channels)

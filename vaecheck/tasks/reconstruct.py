@@ -130,6 +130,8 @@ def _yardsticks(
     if everything:
         comparable += [name for name in names if name in ("rfid", "kid") or name.startswith("fd_")]
     comparable = [name for name in comparable if measures[name].value is not None]
+    if not comparable:
+        return ()
     f, channels = bench.vae.card.f, bench.vae.card.latent_channels
     bench.listener.start("Yardsticks", 2 * len(images))
     linear = Linear.fit((batch.image for batch in bench.loader(images)), f, channels)

@@ -99,12 +99,14 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     """Seconds of the bare forward passes on preloaded tensors, and of reconstruct without opening its models."""
     import torch
 
+    from vaecheck.memory import keep_freed_memory
     from vaecheck.metrics.catalogue import default_names
     from vaecheck.pixels import to_pixels
     from vaecheck.render.report import write_report
     from vaecheck.tasks.reconstruct import reconstruct
     from vaecheck.tasks.settings import Listener, Settings, open_bench
 
+    keep_freed_memory()  # as the command line does; the bare passes gain as much
     settings = Settings(size=size, offline=True)
     bench = open_bench(pictures, "kl-f8-tiny", settings, Listener())
     networks = bench.catalogue

@@ -18,7 +18,7 @@ BELOW_TASKS = {
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"tasks", "vae", "results", "errors"},
     "__main__": {"cli"},
-    "cli": {"__init__", "tasks", "train", "render", "results", "weights", "vae", "errors"},
+    "cli": {"__init__", "tasks", "train", "render", "results", "weights", "vae", "memory", "errors"},
     "tasks": BELOW_TASKS,
     "pipeline": {"images", "vae", "metrics", "pixels", "errors"},
     "gallery": {"metrics", "results"},
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"pipeline", "images", "pixels", "vae", "metrics", "results", "errors"},
     "weights": {"deadline", "errors"},
     "deadline": set(),
+    "memory": set(),
     "provenance": {"__init__", "results"},
     "unet_cost": {"results", "errors"},
     "results": {"errors"},

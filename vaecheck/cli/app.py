@@ -14,6 +14,7 @@ from vaecheck import __version__
 from vaecheck.cli import bench, demo, reconstruct, scale_factor, score, train, vaes, weights
 from vaecheck.cli.screen import errors
 from vaecheck.errors import VaecheckError
+from vaecheck.memory import keep_freed_memory
 
 INTERNAL = 70
 
@@ -59,6 +60,7 @@ def main() -> None:
 
     Usage errors (2) and Ctrl-C (130) are Typer's.
     """
+    keep_freed_memory()
     try:
         app()
     except VaecheckError as error:

@@ -103,7 +103,7 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     from vaecheck.metrics.catalogue import default_names
     from vaecheck.pixels import to_pixels
     from vaecheck.render.report import write_report
-    from vaecheck.tasks.reconstruct import reconstruct
+    from vaecheck.tasks.reconstruct import YARDSTICK_SAMPLE, reconstruct
     from vaecheck.tasks.settings import Listener, Settings, open_bench
 
     keep_freed_memory()  # as the command line does; the bare passes gain as much
@@ -113,7 +113,10 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     extractors = [networks.inception, *([networks.efficientnet] if "fd_efficientnet_lite0" in default_names() else [])]
     lpips = networks.lpips("alex")
     batches = [batch.image for batch in bench.loader()]
-    seconds: dict[str, float] = {"vae": 0.0, "lpips": 0.0, **{extractor.name: 0.0 for extractor in extractors}}
+    of_yardsticks = [batch.image for batch in bench.loader(bench.images.evenly(YARDSTICK_SAMPLE))] * 2
+    seconds: dict[str, float] = dict.fromkeys(
+        ["vae", "lpips", "lpips of the yardsticks", *(extractor.name for extractor in extractors)], 0.0
+    )
 
     def timed(name: str, start: float) -> None:
         seconds[name] += time.perf_counter() - start
@@ -134,6 +137,10 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
                 start = time.perf_counter()
                 lpips.distance(image, image.flip(3))
                 timed("lpips", start)
+            for image in of_yardsticks:
+                start = time.perf_counter()
+                lpips.distance(image, image.flip(3))
+                timed("lpips of the yardsticks", start)
     bare = sum(seconds.values())
 
     start = time.perf_counter()

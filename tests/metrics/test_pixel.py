@@ -65,6 +65,26 @@ def test_ssim_of_flat_pictures_where_variance_is_all_rounding(level: int) -> Non
     assert ssim(x, y).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("period", [8, 32, 54, 64])
+def test_ssim_of_black_and_white_blocks_with_noise(period: int) -> None:
+    """Half of a tile at each end of the range: the worst that float32 can meet."""
+    place = torch.arange(200) // period % 2
+    blocks = 235 * (place[:, None] ^ place[None, :]) + 10
+    noise = 4 * torch.randn(3, 200, 200, generator=torch.Generator().manual_seed(0))
+    x = blocks.expand(1, 3, 200, 200).to(torch.uint8)
+    y = (x + noise).round().clamp(0, 255).to(torch.uint8)
+    expected = structural_similarity(
+        as_arrays(x)[0],
+        as_arrays(y)[0],
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ssim(x, y).item() == pytest.approx(expected, abs=2e-6)
+
+
 def test_psnr_of_one_grey_level_everywhere_is_48_13() -> None:
     x = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     assert psnr_db(x, x + 1).item() == pytest.approx(20 * math.log10(255))

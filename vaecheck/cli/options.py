@@ -147,7 +147,7 @@ Yardstick = Annotated[
     YardstickOn,
     typer.Option(
         "--yardstick",
-        help="Measure simple codecs beside the VAE: on 32 pictures, all, or not.",
+        help="Measure simple codecs beside the VAE: on 24 pictures, all, or not.",
         rich_help_panel=METRICS,
     ),
 ]

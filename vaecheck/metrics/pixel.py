@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vaecheck.pixels import to_float64
@@ -13,7 +14,7 @@ PEAK = 255.0
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11
 SSIM_K1, SSIM_K2 = 0.01, 0.03
-SSIM_BLOCK = 54
+SSIM_TILE = 64
 
 
 def psnr_db(original: Tensor, reconstruction: Tensor) -> Tensor:
@@ -42,53 +43,51 @@ def ssim(original: Tensor, reconstruction: Tensor) -> Tensor:
     use_sample_covariance=False), 1e-5.
     Differs from scikit-image's default (7 x 7 uniform window, sample covariance), which reads about 0.01 higher.
 
-    Why float64: variances are differences of large squares; in float32 a flat bright area is 2e-5 off.
+    Why differences: with d = x - y, equation 13 is (1 - mean(d)^2 / (mean(x)^2 + mean(y)^2 + C1)) times
+    (1 - var(d) / (var(x) + var(y) + C2)). In this form, and with each tile's mean taken off, nothing large cancels,
+    so that float32 is enough; with the products themselves a flat bright area would be 2e-5 off.
     """
     if min(original.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(original),), math.nan, dtype=torch.float64)
-    pairs = zip(to_float64(original), to_float64(reconstruction), strict=True)
-    return torch.stack([_ssim_of_one(x, y) for x, y in pairs])
+    return torch.stack([_ssim_of_one(x, y) for x, y in zip(original, reconstruction, strict=True)])
 
 
 def _ssim_of_one(x: Tensor, y: Tensor) -> Tensor:
-    """float64 (3, H, W) twice -> scalar. One picture at a time fits into the processor's cache."""
-    mean_x, mean_y, mean_squares, mean_xy = _gaussian_window(torch.stack([x, y, x * x + y * y, x * y]))
-    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    """uint8 (3, H, W) twice -> float64 scalar. One picture at a time fits into the processor's cache."""
+    height, width = (side - SSIM_WINDOW + 1 for side in x.shape[-2:])
+    x, y = _tiles(x), _tiles(y)
+    shift = x.mean((-2, -1), keepdim=True)
+    x, y = x - shift, y - shift
+    band = _band(x)
+    maps = torch.stack([x, y, (x - y) ** 2, x * x + y * y])
+    mean_x, mean_y, mean_dd, mean_squares = band.T @ (maps @ band)
+    mean_d = mean_x - mean_y
+    var_d, var_x_and_y = mean_dd - mean_d**2, mean_squares - mean_x**2 - mean_y**2
     c1, c2 = (SSIM_K1 * PEAK) ** 2, (SSIM_K2 * PEAK) ** 2
-    luminance = (2 * product + c1) / (squares + c1)
-    structure = (2 * (mean_xy - product) + c2) / (mean_squares - squares + c2)
-    similarity: Tensor = luminance * structure
-    return similarity.mean()
+    luminance = 1 - mean_d**2 / ((mean_x + shift) ** 2 + (mean_y + shift) ** 2 + c1)
+    structure = 1 - var_d / (var_x_and_y + c2)
+    similarity: Tensor = (luminance * structure).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return to_float64(similarity[:, :height, :width]).mean()
 
 
-def _gaussian_window(maps: Tensor) -> Tensor:
-    """(..., H, W) -> (..., H - 10, W - 10): the window's weighted mean around each inner position."""
-    return _along_rows(_along_rows(maps).transpose(-1, -2)).transpose(-1, -2)
+def _tiles(image: Tensor) -> Tensor:
+    """uint8 (3, H, W) -> float32 (3, rows, columns, TILE, TILE), overlapping by the window, padded at the end."""
+    step = SSIM_TILE - SSIM_WINDOW + 1
+    right, bottom = (-(side - SSIM_WINDOW + 1) % step for side in (image.shape[2], image.shape[1]))
+    padded = F.pad(image.float(), (0, right, 0, bottom), mode="replicate")
+    return padded.unfold(1, SSIM_TILE, step).unfold(2, SSIM_TILE, step)
 
 
-def _along_rows(maps: Tensor) -> Tensor:
-    """(..., W) -> (..., W - 10): the weighted mean of 11 neighbours.
+def _band(like: Tensor) -> Tensor:
+    """(TILE, TILE - 10): column i holds the normalised window at rows i .. i + 10.
 
-    Why products with a band matrix, block by block: on a CPU they filter single-channel maps several times
-    faster than convolutions do.
+    Why products with a band matrix: on a CPU they filter single-channel maps several times faster than
+    convolutions do.
     """
-    width = maps.shape[-1] - SSIM_WINDOW + 1
-    blocks = [(start, min(start + SSIM_BLOCK, width)) for start in range(0, width, SSIM_BLOCK)]
-    return torch.cat(
-        [
-            maps[..., start : end + SSIM_WINDOW - 1] @ _band(end - start + SSIM_WINDOW - 1, maps)
-            for start, end in blocks
-        ],
-        dim=-1,
-    )
-
-
-def _band(side: int, like: Tensor) -> Tensor:
-    """(side, side - 10): column i holds the normalised window at rows i .. i + 10."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    weights = (weights / weights.sum()).to(like)
-    band = like.new_zeros(side, side - SSIM_WINDOW + 1)
+    weights = weights / weights.sum()
+    band = torch.zeros(SSIM_TILE, SSIM_TILE - SSIM_WINDOW + 1)
     for i, weight in enumerate(weights):
         band.diagonal(-i).fill_(weight)
-    return band
+    return band.to(like)

@@ -41,13 +41,19 @@ class _RowOfCells:
     cells: tuple[Image.Image, ...]
 
 
+MOST_OF_A_ROLE = 4
+
+
 def grid(shown: Sequence[Shown]) -> Image.Image:
-    """All pictures to show, worst, median and best, one a row: original, reconstruction, |difference| x 4.
+    """Worst, median and best, one a row: original, reconstruction, |difference| x 4; all the worst are in `worst`.
 
     8-bit RGB (H, W, 3) in, an RGB picture out. Pictures above 512 pixels a side are drawn smaller and tiny ones
     enlarged by a whole factor; their caption says so. Raises InputError where there is nothing to draw.
     """
-    groups = {title: [_row(each) for each in shown if each.role == role] for role, title in _ROLES.items()}
+    groups = {
+        title: [_row(each) for each in [each for each in shown if each.role == role][:MOST_OF_A_ROLE]]
+        for role, title in _ROLES.items()
+    }
     return _draw({title: rows for title, rows in groups.items() if rows}, COLUMNS)
 
 
@@ -70,7 +76,7 @@ def strip(shown: Shown, largest_side: int = LARGEST_SIDE) -> Image.Image:
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG that appears whole or not at all."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=4)
+    image.save(buffer, format="PNG", optimize=False, compress_level=1)
     write_atomically(path, buffer.getvalue())
 
 

@@ -24,7 +24,7 @@ from vaecheck.tasks.settings import Bench, Listener, Settings, open_bench
 from vaecheck.unet_cost import unet_costs
 from vaecheck.vae.yardsticks import Bicubic, Linear
 
-YARDSTICK_SAMPLE = 32
+YARDSTICK_SAMPLE = 24
 """Pictures that the yardsticks are measured on by default, evenly spaced over the set."""
 
 

@@ -9,21 +9,46 @@ from vaecheck.render.verdict import judge, verdict
 from vaecheck.results.types import Measure, Result
 
 
-def test_a_vae_above_the_linear_codec_is_fine_and_unreliable_figures_come_first(result: Result) -> None:
+def test_a_vae_above_the_linear_codec_is_fine_and_unreliable_figures_are_named(result: Result) -> None:
     found = verdict(result)
     assert found.level == "good"
-    assert found.sentence.startswith("Not to be relied on: rfid, fd_efficientnet_lite0")
+    assert "Not to be relied on by themselves: rfid, fd_efficientnet_lite0" in found.sentence
     assert "psnr_db 24.31 dB against 22.21" in found.sentence
     assert "has 17 dB" in found.sentence
 
 
-def test_a_vae_below_the_linear_codec_is_called_wrong(
+def test_a_vae_below_bicubic_is_called_wrong(
     result: Result, with_own: Callable[[Result, float, float], Result]
 ) -> None:
-    found = verdict(with_own(result, 21.4987, 0.55))
+    found = verdict(with_own(result, 15.4987, 0.15))
     assert found.level == "bad"
     assert "Something is wrong" in found.sentence
-    assert "psnr_db 21.50 dB against 22.21" in found.sentence
+    assert "not better than bicubic" in found.sentence
+    assert "psnr_db 15.50 dB against" in found.sentence
+
+
+def test_a_vae_between_the_yardsticks_is_not_accused(
+    result: Result, with_own: Callable[[Result, float, float], Result]
+) -> None:
+    """A healthy VAE of 32 channels stays below PCA of 32 components in PSNR."""
+    found = verdict(with_own(result, 21.9987, 0.59))
+    assert found.level == "info"
+    assert "wrong" not in found.sentence
+    assert "psnr_db 22.00 dB against 22.21" in found.sentence
+
+
+def test_a_vae_of_fewer_values_than_bicubic_is_not_accused(
+    result: Result, with_own: Callable[[Result, float, float], Result]
+) -> None:
+    assert result.vae is not None
+    small = replace(result, vae=replace(result.vae, latent_channels=1))
+    assert verdict(with_own(small, 15.4987, 0.15)).level == "info"
+
+
+def test_yardsticks_on_fewer_pictures_are_said_to_be(result: Result) -> None:
+    fewer = tuple(replace(yardstick, n=24) for yardstick in result.yardsticks)
+    count = f"24 of these {result.data.count:,} pictures"
+    assert count in verdict(replace(result, yardsticks=fewer)).sentence
 
 
 def test_equal_is_neither_better_nor_worse(result: Result, with_own: Callable[[Result, float, float], Result]) -> None:
@@ -36,7 +61,7 @@ def test_equal_is_neither_better_nor_worse(result: Result, with_own: Callable[[R
 
 def test_a_mixed_result_names_both_sides(result: Result, with_own: Callable[[Result, float, float], Result]) -> None:
     found = verdict(with_own(result, 21.4987, 0.7))
-    assert found.level == "caution"
+    assert found.level == "info"
     assert "not better than a linear codec of the same size in psnr_db 21.50 dB" in found.sentence
     assert "better in ssim 0.7" in found.sentence
 

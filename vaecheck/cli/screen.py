@@ -40,14 +40,21 @@ NARROWEST = 80
 
 
 def errors() -> Console:
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)
 
 
 def output() -> Console:
     """stdout; a pipe has no width of its own, so COLUMNS or 80 is taken."""
     columns = os.environ.get("COLUMNS", "")
     piped = int(columns) if columns.isdecimal() and int(columns) > 0 else NARROWEST
-    return Console(width=None if sys.stdout.isatty() else piped, soft_wrap=False)
+    return Output(width=None if sys.stdout.isatty() else piped, emoji=False)
+
+
+class Output(Console):
+    """A console that leaves a closed pipe to `stdout` below, where Rich would end with 1, the gate's no."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 @contextmanager

@@ -19,4 +19,5 @@ def command(json: o.Json = False) -> None:
     table = Table("alias", "what it is, and where it comes from", box=None, pad_edge=False)
     for name, alias in ALIASES.items():
         table.add_row(name, escape(f"{alias.about}\n{alias.target}"))
-    screen.output().print(table)
+    with screen.stdout():
+        screen.output().print(table)

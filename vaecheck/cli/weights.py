@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
 from vaecheck import weights
 from vaecheck.cli import options as o
@@ -60,16 +59,21 @@ def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:
         return
     for row in rows:
         state = "absent" if row.found is None else "published" if row.found.published else "NOT the published file"
-        table = Table.grid(Column(), Column(), Column(overflow="fold"), padding=(0, 2))
-        table.add_row("", "state", state if row.found is None else f"{state}, from {row.found.origin}")
-        table.add_row("", "file", str(row.found.path) if row.found else row.published.file_name)
-        table.add_row("", "for", f"{', '.join(row.published.needed_by)} ({row.published.megabytes} MB)")
-        table.add_row("", "source", f"{row.published.url} ({row.published.licence})")
+        found = state if row.found is None else f"{state}, from {row.found.origin}"
+        lines = [
+            ("state", found),
+            ("file", str(row.found.path) if row.found else row.published.file_name),
+            ("for", f"{', '.join(row.published.needed_by)} ({row.published.megabytes} MB)"),
+        ]
+        lines.append(("source", row.published.url))
+        lines.append(("licence", row.published.licence))
         if row.problem:
-            table.add_row("", "remedy", row.problem)
-        console = screen.output()
-        console.print(row.name, style="bold", markup=False)
-        console.print(table, markup=False)
+            lines.append(("remedy", row.problem))
+        with screen.stdout():
+            console = screen.output()
+            console.print(row.name, style="bold", markup=False)
+            for name, text in lines:
+                console.print(f"  {name:8}{text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _found(row: weights.Listed) -> dict[str, object] | None:

@@ -97,8 +97,8 @@ def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupErr
 
 
 def _could_not_be_had(measure: Measure) -> bool:
-    """Pictures that come back identical have no PSNR, but nothing is missing."""
-    return measure.status == "unavailable" and "identical" not in measure.counts
+    """Pictures that come back identical, or as NaN, have no value, but nothing is missing."""
+    return measure.status == "unavailable" and not {"identical", "non_finite"} & set(measure.counts)
 
 
 def per_image(built: Built) -> PerImage:
@@ -166,7 +166,11 @@ def picture_warnings(loader: Loader, skipped: Sequence[SkippedImage] | None = No
     skipped = loader.skipped if skipped is None else skipped
     if skipped:
         first = "; ".join(f"{image.id} {image.reason}" for image in skipped[:3])
-        warnings.append(f"{len(skipped)} pictures were skipped: {first}{' ...' * (len(skipped) > 3)}")
+        warnings.append(f"{_were(len(skipped))} skipped: {first}{' ...' * (len(skipped) > 3)}")
     if enlarged := loader.notes.get("enlarged"):
-        warnings.append(f"{enlarged} of {loader.count} pictures were smaller than the size and had to be enlarged")
+        warnings.append(f"{_were(enlarged)} smaller than the size and enlarged, of {loader.count}")
     return tuple(warnings)
+
+
+def _were(count: int) -> str:
+    return "1 picture was" if count == 1 else f"{count} pictures were"

@@ -142,7 +142,7 @@ def _run(ref: str, what: str, call: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{ref}: {what} raised {type(error).__name__}: {one_line(error)} ({_place(error)})",
-            hint="The error is in the factory's own code; --debug shows its traceback.",
+            hint="That was raised in the factory's own file, which takes no argument; --debug shows the traceback.",
         ) from error
 
 

@@ -230,3 +230,9 @@ def test_score_pairs_pictures_of_one_stem_rightly(run: Run, factories: Path, pho
     whole = run("reconstruct", both, "--vae", f"{factories}:average", *options, "--save-reconstructions", saved)
     scored = run("score", both, saved, *options)
     assert whole.document["measures"]["psnr_db"]["value"] == scored.document["measures"]["psnr_db"]["value"]
+
+
+def test_snippets_suit_a_model_without_a_posterior(scale: Any) -> None:
+    out = scale("average").out
+    assert "latents = vae.encode(pixels) * " in out
+    assert "latent_dist" not in out

@@ -114,7 +114,7 @@ def scaling_of(
         },
         verdict=verdict,
         reason="; ".join([reason, *lost_pictures(latents)]),
-        snippets=snippets(moments, channels),
+        snippets=snippets(moments, channels, deterministic=card.deterministic),
     )
 
 
@@ -144,8 +144,10 @@ def judge(
     )
 
 
-def snippets(moments: Moments, channels: Sequence[Moments]) -> dict[str, str]:
+def snippets(moments: Moments, channels: Sequence[Moments], *, deterministic: bool = False) -> dict[str, str]:
     """Ready to paste: a global factor for LDM, diffusers and a training loop; and the per-channel form."""
+    encoded = "vae.encode(pixels)" if deterministic else "vae.encode(pixels).latent_dist.sample()"
+    decoded = "" if deterministic else ".sample"
     factor, shift = f"{1 / moments.std:.6g}", f"{moments.mean:.6g}"
     means = json.dumps([round(channel.mean, 6) for channel in channels])
     stds = json.dumps([round(channel.std, 6) for channel in channels])
@@ -153,17 +155,14 @@ def snippets(moments: Moments, channels: Sequence[Moments]) -> dict[str, str]:
         "LDM config (yaml)": f"model:\n  params:\n    scale_factor: {factor}\n    scale_by_std: false",
         "diffusers config.json": f'"scaling_factor": {factor},',
         "diffusers config.json, with the shift": f'"scaling_factor": {factor},\n"shift_factor": {shift},',
-        "training loop (diffusers)": (
-            f"latents = vae.encode(pixels).latent_dist.sample() * {factor}\n"
-            f"pixels = vae.decode(latents / {factor}).sample"
-        ),
+        "training loop": (f"latents = {encoded} * {factor}\npixels = vae.decode(latents / {factor}){decoded}"),
         "with a shift (SD3, Flux)": (
-            f"latents = (vae.encode(pixels).latent_dist.sample() - ({shift})) * {factor}\n"
-            f"pixels = vae.decode(latents / {factor} + ({shift})).sample"
+            f"latents = ({encoded} - ({shift})) * {factor}\n"
+            f"pixels = vae.decode(latents / {factor} + ({shift})){decoded}"
         ),
         "per channel": (
             f"mean = torch.tensor({means}).view(1, -1, 1, 1)\n"
             f"std = torch.tensor({stds}).view(1, -1, 1, 1)\n"
-            "latents = (vae.encode(pixels).latent_dist.sample() - mean) / std"
+            f"latents = ({encoded} - mean) / std"
         ),
     }

@@ -63,7 +63,7 @@ def _bare_inception() -> nn.Module:
     """torch-fidelity's network without weights: its constructor is handed an empty file, which it may ignore."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    class Bare(FeatureExtractorInceptionV3):  # type: ignore[misc]
+    class Bare(FeatureExtractorInceptionV3):
         def load_state_dict(self, state_dict: Any, *_: Any, **__: Any) -> None:
             pass
 

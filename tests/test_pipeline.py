@@ -63,7 +63,7 @@ def batches(images: Tensor, size: int, valid: tuple[int, int] | None = None) -> 
 
 
 def walk(vae: Halver, keep: Keep, images: list[Images], posterior: str = "mode", seed: int = 0) -> Keep:
-    evaluate([Run(vae, [keep], Stopwatch(CPU))], images, device=CPU, posterior=posterior, seed=seed)  # type: ignore[arg-type]
+    evaluate([Run(vae, [keep], Stopwatch(CPU))], images, device=CPU, posterior=posterior, seed=seed)
     return keep
 
 
@@ -102,9 +102,9 @@ def test_a_batch_is_halved_until_it_fits_into_memory() -> None:
     small = walk(Halver(memory_for=2), Keep(Need.RECONSTRUCTION), batches(images, 7))
     for field in ("latents", "reconstruction"):
         assert torch.equal(whole.all(field), small.all(field))
-    log_var = small.batches[0].posterior.log_var  # type: ignore[union-attr]
+    log_var = small.batches[0].posterior.log_var
     assert log_var is not None
-    assert log_var.shape == whole.batches[0].posterior.mean.shape  # type: ignore[union-attr]
+    assert log_var.shape == whole.batches[0].posterior.mean.shape
 
 
 def test_one_picture_that_does_not_fit_is_an_error_with_the_remedy() -> None:
@@ -137,13 +137,13 @@ def test_a_decoder_of_another_size_is_refused() -> None:
             return super().decode(latents)[..., :-1]
 
     vae = Cut()
-    vae.card = type("Card", (), {"ref": "cut"})()  # type: ignore[assignment]
+    vae.card = type("Card", (), {"ref": "cut"})()
     with pytest.raises(InputError, match="cut decoded"):
         walk(vae, Keep(Need.RECONSTRUCTION), batches(pictures(1), 1))
 
 
 def test_several_vaes_see_one_and_the_same_original() -> None:
     first, second = Keep(Need.RECONSTRUCTION), Keep(Need.RECONSTRUCTION)
-    runs = [Run(Halver(), [keep], Stopwatch(CPU)) for keep in (first, second)]  # type: ignore[arg-type]
+    runs = [Run(Halver(), [keep], Stopwatch(CPU)) for keep in (first, second)]
     evaluate(runs, batches(pictures(), 4), device=CPU)
     assert all(a.original is b.original for a, b in zip(first.batches, second.batches, strict=True))

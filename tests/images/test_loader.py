@@ -186,7 +186,7 @@ class TestThreads:
         batches = iter(load(folder, batch_size=1, workers=3))
         next(batches)
         assert threads()
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
         assert not threads()
 
     def test_so_does_one_that_nobody_holds(self, folder: Path) -> None:
@@ -231,7 +231,7 @@ class TestOptions:
     )
     def test_unknown_ones_are_refused_before_any_picture(self, options: dict[str, object]) -> None:
         with pytest.raises(InputError) as caught:
-            Intake(**options)  # type: ignore[arg-type]
+            Intake(**options)
         assert caught.value.hint
 
     def test_a_batch_size_below_one(self, folder: Path) -> None:

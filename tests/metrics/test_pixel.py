@@ -28,6 +28,11 @@ def as_arrays(images: torch.Tensor) -> list[np.ndarray]:
     return [image.permute(1, 2, 0).numpy() for image in images]
 
 
+def scikit_image_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    settings_of_wang_2004 = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(x, y, channel_axis=2, data_range=255, **settings_of_wang_2004))
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
@@ -39,12 +44,7 @@ def test_agree_with_scikit_image(seed: int, height: int, width: int, noise: floa
     original, changed = pair(seed, height, width, noise)
     pairs = list(zip(as_arrays(original), as_arrays(changed), strict=True))
     expected_psnr = [peak_signal_noise_ratio(x, y, data_range=255) for x, y in pairs]
-    expected_ssim = [
-        structural_similarity(
-            x, y, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-        for x, y in pairs
-    ]
+    expected_ssim = [scikit_image_ssim(x, y) for x, y in pairs]
     assert psnr_db(original, changed).tolist() == pytest.approx(expected_psnr, abs=1e-4)
     assert ssim(original, changed).tolist() == pytest.approx(expected_ssim, abs=1e-5)
 
@@ -53,15 +53,7 @@ def test_agree_with_scikit_image(seed: int, height: int, width: int, noise: floa
 def test_ssim_of_flat_pictures_where_variance_is_all_rounding(level: int) -> None:
     x = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
     y = x + 1
-    expected = structural_similarity(
-        as_arrays(x)[0],
-        as_arrays(y)[0],
-        channel_axis=2,
-        data_range=255,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+    expected = scikit_image_ssim(as_arrays(x)[0], as_arrays(y)[0])
     assert ssim(x, y).item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -73,15 +65,7 @@ def test_ssim_of_black_and_white_blocks_with_noise(period: int) -> None:
     noise = 4 * torch.randn(3, 200, 200, generator=torch.Generator().manual_seed(0))
     x = blocks.expand(1, 3, 200, 200).to(torch.uint8)
     y = (x + noise).round().clamp(0, 255).to(torch.uint8)
-    expected = structural_similarity(
-        as_arrays(x)[0],
-        as_arrays(y)[0],
-        channel_axis=2,
-        data_range=255,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+    expected = scikit_image_ssim(as_arrays(x)[0], as_arrays(y)[0])
     assert ssim(x, y).item() == pytest.approx(expected, abs=2e-6)
 
 

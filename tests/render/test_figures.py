@@ -12,7 +12,7 @@ from vaecheck.results.types import Measure
 
 
 def measure(name: str, value: float | tuple[int, ...] | None, unit: str = "", **more: object) -> Measure:
-    return Measure(name, value, unit, None, 10, "", **more)  # type: ignore[arg-type]
+    return Measure(name, value, unit, None, 10, "", **more)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path, monke
         calls += 1
         if calls == 8:
             raise KeyboardInterrupt
-        return real(*args)  # type: ignore[arg-type]
+        return real(*args)
 
     monkeypatch.setattr(training, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -116,3 +116,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     for other in (replace(RECIPE, seed=1), replace(RECIPE, model=replace(MODEL, latent_channels=3))):
         with pytest.raises(InputError, match="another recipe"):
             train_vae(other, pictures(), tmp_path)
+
+
+def test_a_trained_folder_becomes_one_to_ship(tmp_path: Path) -> None:
+    trained = train_vae(RECIPE, pictures(), tmp_path / "trained")
+    trained.with_scaling_factor(0.25).save(tmp_path / "shipped", dtype=torch.float16)
+    shipped = KLAutoencoder.load(tmp_path / "shipped")
+    assert shipped.config == replace(MODEL, scaling_factor=0.25)
+    for name, value in trained.state_dict().items():
+        assert torch.equal(shipped.state_dict()[name], value.half().float())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images.loader import Images
 from vaecheck.metrics.protocol import Batch, Need
-from vaecheck.pixels import to_pixels, to_uint8
+from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.vae.protocol import VAE, Posterior, noise_for
 
 
@@ -66,35 +66,44 @@ def evaluate(
     device: torch.device,
     posterior: str = "mode",
     seed: int = 0,
+    levels: Levels | None = None,
     progress: Callable[[int], None] = lambda images: None,
 ) -> None:
     """Show every batch to every observer of every run; only the fields that a run's observers need are computed.
 
     posterior: "mode" decodes the posterior mean, "sample" a sample with noise drawn by image id and seed.
+    levels: what values are compared. None: 8 bits for 8-bit pictures, clamped floats for deeper ones.
     """
     for images in batches:
-        original = images.image.to(device, non_blocking=True)
-        pixels = to_pixels(original)
-        height, width = images.valid
-        shown = original[..., :height, :width]
+        image, (height, width) = images.image.to(device, non_blocking=True), images.valid
+        pixels = to_pixels(image)
+        shown = pixels[..., :height, :width]
+        batch = Batch(
+            images.ids,
+            image[..., :height, :width] if levels is None else to_image(shown, levels),
+            pixels=shown,
+            padded=(pixels.shape[-2] - height, pixels.shape[-1] - width),
+        )
         for run in runs:
             needs = frozenset().union(*(observer.needs for observer in run.observers))
-            batch = _walk(run, images.ids, pixels, shown, needs, posterior, seed)
+            seen = _walk(run, batch, pixels, needs, posterior, seed, levels)
             for observer in run.observers:
-                observer.update(batch)
+                observer.update(seen)
         progress(len(images.ids))
 
 
 def _walk(
-    run: Run, ids: tuple[str, ...], pixels: Tensor, shown: Tensor, needs: frozenset[Need], posterior: str, seed: int
+    run: Run, batch: Batch, pixels: Tensor, needs: frozenset[Need], posterior: str, seed: int, levels: Levels | None
 ) -> Batch:
+    ids, (height, width) = batch.ids, batch.original.shape[-2:]
     with run.stopwatch.lap("encode", len(ids)):
         encoded = _posterior(run.vae, pixels)
     latents = encoded.mean
     if posterior == "sample" and encoded.log_var is not None:
         latents = encoded.sample(noise_for(ids, encoded.mean, seed))
+    batch = replace(batch, posterior=encoded, latents=latents)
     if Need.RECONSTRUCTION not in needs:
-        return Batch(ids, shown, encoded, latents)
+        return batch
     with run.stopwatch.lap("decode", len(ids)):
         decoded = _in_parts(run.vae.decode, latents)
     if decoded.shape != pixels.shape:
@@ -102,9 +111,18 @@ def _walk(
             f"{run.vae.card.ref} decoded {tuple(pixels.shape)} to {tuple(decoded.shape)}",
             hint="A VAE must give back the size it was given. Try another --size or --fit pad.",
         )
-    decoded = decoded[..., : shown.shape[-2], : shown.shape[-1]]
-    finite = decoded.isfinite().flatten(1).all(1)
-    return Batch(ids, shown, encoded, latents, to_uint8(decoded.nan_to_num()), decoded, finite)
+    decoded = decoded[..., :height, :width]
+    return replace(
+        batch,
+        reconstruction=to_image(decoded.nan_to_num(), levels or _levels_of(batch.original)),
+        reconstruction_pixels=decoded,
+        finite=decoded.isfinite().flatten(1).all(1),
+    )
+
+
+def _levels_of(image: Tensor) -> Levels:
+    """8-bit pictures are compared as a viewer sees them; deeper ones keep their precision."""
+    return Levels.CLAMP if image.is_floating_point() else Levels.ROUND
 
 
 def _posterior(vae: VAE, pixels: Tensor) -> Posterior:
@@ -117,7 +135,8 @@ def _posterior(vae: VAE, pixels: Tensor) -> Posterior:
 
     mean = _in_parts(encode, pixels)
     log_vars = [part.log_var for part in parts if part.log_var is not None]
-    return Posterior(mean, torch.cat(log_vars) if log_vars else None)
+    codes = [part.codes for part in parts if part.codes is not None]
+    return Posterior(mean, torch.cat(log_vars) if log_vars else None, torch.cat(codes) if codes else None)
 
 
 def _in_parts(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

@@ -1,14 +1,40 @@
-"""The only range code in the project: 8-bit images to pixels in [-1, 1], and back; and the step to float64."""
+"""The only range code in the project: images in [0, 255] to pixels in [-1, 1], and back; and the step to float64."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 
+class Levels(StrEnum):
+    """What values of both sides of a pair are compared.
+
+    ROUND: 8 bits, clamped and rounded, what a viewer would see. TRUNCATE: 8 bits, clamped, the fraction cut off, as
+    some public scripts do. CLAMP: float32 in [0, 255], not rounded. NONE: float32, neither clamped nor rounded.
+    """
+
+    ROUND = "round"
+    TRUNCATE = "truncate"
+    CLAMP = "clamp"
+    NONE = "none"
+
+
 def to_pixels(image: Tensor) -> Tensor:
-    """uint8 [0, 255] -> float32 [-1, 1], same shape: x / 127.5 - 1."""
-    return image.to(torch.float32).div_(127.5).sub_(1.0)
+    """uint8 or float32 [0, 255] -> float32 [-1, 1], same shape: x / 127.5 - 1."""
+    return image.to(torch.float32, copy=True).div_(127.5).sub_(1.0)
+
+
+def to_image(pixels: Tensor, levels: Levels) -> Tensor:
+    """float [-1, 1] -> [0, 255], same shape: uint8 with ROUND and TRUNCATE, else float32."""
+    if levels is Levels.ROUND:
+        return to_uint8(pixels)
+    image = pixels.to(torch.float32, copy=True).add_(1.0).mul_(127.5)
+    if levels is Levels.NONE:
+        return image
+    image.clamp_(0, 255)
+    return image.to(torch.uint8) if levels is Levels.TRUNCATE else image
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

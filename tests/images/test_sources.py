@@ -412,12 +412,10 @@ class TestChoice:
     def test_no_picture_left(self, many: str, options: dict[str, int]) -> None:
         assert "leaves no picture" in refusal(many, **options).message
 
-    def test_evenly(self, many: str) -> None:
+    def test_only_keeps_the_order(self, many: str) -> None:
         images = open_images(many)
-        assert images.evenly(4).ids == ("012.png", "037.png", "062.png", "087.png")
-        assert images.evenly(100).ids == images.ids
-        assert images.evenly(1000).ids == images.ids
-        assert images.evenly(1).ids == ("050.png",)
+        assert images.only({"062.png", "012.png", "absent.png"}).ids == ("012.png", "062.png")
+        assert images.only(images.ids) == images
 
 
 def test_the_bundled_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

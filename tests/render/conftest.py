@@ -15,6 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from vaecheck.results.types import (
     DataCard,
     Environment,
+    LatentScaling,
     Measure,
     PerImage,
     Result,
@@ -89,7 +90,7 @@ def result() -> Result:
     ids = tuple(sorted(NASTY_IDS))
     return Result(
         kind="reconstruct",
-        vae=VAECard("kl-f8-tiny", "KLAutoencoder", "ab" * 32, 8, 4, 1.0774, None, 2_345_678, "float32"),
+        vae=VAECard("kl-f8-tiny", "KLAutoencoder", "ab" * 32, 8, 4, 2_345_678, "float32", LatentScaling(1.0774)),
         data=DataCard(
             "../photos/val [/red]", 100, (SkippedImage(NASTY_IDS[1], "is truncated after 1,024 bytes"),), "cd" * 32,
             256, "crop", {"exif_rotated": 3, "grey": 1, "enlarged": 0},

@@ -20,6 +20,7 @@ from vaecheck.results import files
 from vaecheck.results.types import (
     DataCard,
     Environment,
+    LatentScaling,
     Measure,
     PerImage,
     Result,
@@ -60,7 +61,8 @@ def measures(draw: st.DrawFn) -> dict[str, Measure]:
     return {name: measure(name) for name in draw(st.lists(names, max_size=3, unique=True))}
 
 
-cards = st.builds(VAECard, ref=text, class_name=text, sha256=st.none() | text, dtype=text, scaling_factor=finite)
+scalings = st.builds(LatentScaling, scaling_factor=finite, channel_means=st.none() | st.just((0.5, -1.0)), source=text)
+cards = st.builds(VAECard, ref=text, class_name=text, sha256=st.none() | text, dtype=text, scaling=scalings)
 data_cards = st.builds(
     DataCard,
     source=text,
@@ -126,7 +128,7 @@ def small_result(**changes: Any) -> Result:
     measure = Measure("psnr_db", 24.5, "dB", "higher", 3, "PSNR", sd=1.25, ci95=(23.0, 26.0))
     result = Result(
         kind="reconstruct",
-        vae=VAECard("kl-f8-tiny", "KLAutoencoder", None, 8, 4, 0.9, None, 1000, "float32"),
+        vae=VAECard("kl-f8-tiny", "KLAutoencoder", None, 8, 4, 1000, "float32", LatentScaling(0.9)),
         data=DataCard("samples", 3, (SkippedImage("b.png", "truncated"),), "ab12", 256, "crop"),
         settings={"seed": 0},
         environment=Environment({}, "Linux", "cpu", 2, "cpu", None, "2026-01-01T00:00:00+00:00"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -60,6 +61,21 @@ class YardstickOn(StrEnum):
     none = "none"
 
 
+def value_range(text: str | None) -> tuple[float, float] | None:
+    """ "-1000,400" -> (-1000.0, 400.0)."""
+    if text is None:
+        return None
+    try:
+        black, white = (float(part) for part in text.split(","))
+    except ValueError:
+        black = white = math.nan
+    if not (math.isfinite(black) and math.isfinite(white) and black != white):
+        raise InputError(
+            f"--value-range {text} is not two different numbers", hint="Try --value-range 0,4095 or =-1000,400."
+        )
+    return black, white
+
+
 def batch_size(text: str) -> int | None:
     """'auto' -> None; else a whole number from 1."""
     if text == "auto":
@@ -116,6 +132,36 @@ Background = Annotated[str, typer.Option(help="Colour behind transparent pixels.
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, help="Larger pictures are skipped unread.", rich_help_panel=PICTURES)
 ]
+ValueRange = Annotated[
+    str | None,
+    typer.Option(
+        "--value-range",
+        metavar="BLACK,WHITE",
+        help="Values of .npy and 16-bit pictures that are black and white; by their type unless given.",
+        rich_help_panel=PICTURES,
+    ),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The settings of a public evaluation; `vaecheck vaes --protocols` lists them.",
+        rich_help_panel=METRICS,
+    ),
+]
+Tiling = Annotated[
+    int | None,
+    typer.Option(
+        "--tiling", metavar="SIDE", min=1, help="Encode and decode in tiles of this side.", rich_help_panel=MACHINE
+    ),
+]
+Slicing = Annotated[
+    bool, typer.Option("--slicing", help="One picture at a time through the VAE.", rich_help_panel=MACHINE)
+]
+ChannelsLast = Annotated[
+    bool, typer.Option("--channels-last", help="Channels-last memory layout.", rich_help_panel=MACHINE)
+]
+Compile = Annotated[bool, typer.Option("--compile", help="torch.compile the VAE.", rich_help_panel=MACHINE)]
 Posterior = Annotated[
     PosteriorUse,
     typer.Option("--posterior", help="Decode the posterior's mean (mode) or a sample.", rich_help_panel=MODEL),
@@ -190,4 +236,6 @@ def settings(given: Mapping[str, Any]) -> Settings:
         known["batch_size"] = batch_size(known["batch_size"])
     if "metrics" in known:
         known["metrics"] = names(known["metrics"])
+    if "value_range" in known:
+        known["value_range"] = value_range(known["value_range"])
     return Settings(**known)

@@ -21,7 +21,7 @@ import stat
 import tarfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -80,17 +80,29 @@ class ImageSet:
     source: str
     entries: tuple[Entry, ...]
 
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
     def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def count(self) -> int | None:
+        """How many pictures there are; None where a stream has not been read to its end."""
         return len(self.entries)
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(entry.id for entry in self.entries)
 
-    def evenly(self, n: int) -> Self:
-        """n entries evenly spaced over the order; all of them where there are fewer."""
-        count = min(n, len(self))
-        return replace(self, entries=tuple(self.entries[(2 * i + 1) * len(self) // (2 * count)] for i in range(count)))
+    def only(self, ids: Collection[str]) -> Self:
+        """Those of the given ids, in the same order."""
+        wanted = frozenset(ids)
+        return replace(self, entries=tuple(entry for entry in self.entries if entry.id in wanted))
+
+    def files(self) -> Iterator[str]:
+        """The paths that pictures are read from."""
+        return (entry.path for entry in self.entries)
 
 
 def open_images(source: str, *, limit: int | None = None, sample: int | None = None, seed: int = 0) -> ImageSet:

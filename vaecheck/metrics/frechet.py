@@ -26,7 +26,7 @@ from scipy.stats import t
 from vaecheck.errors import InputError, NotEnoughImages
 from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.perceptual import FeatureExtractor
-from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.metrics.protocol import Batch, Need, View, compared
 from vaecheck.results.types import Measure
 
 Features = NDArray[np.floating]
@@ -144,7 +144,9 @@ class FeatureDistances:
 
     needs = frozenset({Need.RECONSTRUCTION})
 
-    def __init__(self, extractor: FeatureExtractor, names: Sequence[str], *, seed: int = 0) -> None:
+    def __init__(
+        self, extractor: FeatureExtractor, names: Sequence[str], *, seed: int = 0, view: View = compared
+    ) -> None:
         possible = ("rfid", "kid") if extractor.name == "inception" else (f"fd_{extractor.name}",)
         foreign = [name for name in names if name not in possible]
         if foreign:
@@ -154,13 +156,13 @@ class FeatureDistances:
         self.name = f"distances_{extractor.name}"
         self.names = tuple(names)
         self.extractor = extractor
+        self.view = view
         self.seed = seed
         self.rows = Rows(2 * extractor.feature_count, np.float32)
         self.non_finite = Sum()
 
     def update(self, batch: Batch) -> None:
-        assert batch.reconstruction is not None
-        both = [self.extractor.features(images) for images in (batch.original, batch.reconstruction)]
+        both = [self.extractor.features(images) for images in self.view(batch)]
         features = torch.cat(both, dim=1).cpu().numpy()
         finite = np.ones(len(batch.ids), bool) if batch.finite is None else batch.finite.cpu().numpy()
         self.rows.add([i for i, kept in zip(batch.ids, finite, strict=True) if kept], features[finite])

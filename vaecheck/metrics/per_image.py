@@ -11,7 +11,7 @@ from torch import Tensor
 from vaecheck.errors import NotEnoughImages
 from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.intervals import mean_ci95
-from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.metrics.protocol import Batch, Need, View, compared
 from vaecheck.results.types import Better, Measure
 
 Scores = NDArray[np.float64]
@@ -22,9 +22,9 @@ NON_FINITE = -float("inf")
 class PerImage:
     """Mean over images of `function(original, reconstruction)`.
 
-    function: two uint8 (B, 3, H, W) -> float64 (B,). +inf means that the pair is identical and has no
-    finite value (PSNR); NaN, that the picture is too small for it. A picture whose reconstruction is not
-    finite has no value, whatever the function says.
+    function: original and reconstruction, as `view` takes them from the batch -> float64 (B,). +inf means that the
+    pair is identical and has no finite value (PSNR); NaN, that the picture is too small for it. A picture whose
+    reconstruction is not finite has no value, whatever the function says.
     caveat: a reason why every value is unreliable (weights that are not the published ones), or "".
     """
 
@@ -40,9 +40,11 @@ class PerImage:
         definition: str,
         caveat: str = "",
         seed: int = 0,
+        view: View = compared,
     ) -> None:
         self.name = name
         self.function = function
+        self.view = view
         self.unit = unit
         self.better = better
         self.definition = definition
@@ -51,9 +53,8 @@ class PerImage:
         self.rows = Rows(1)
 
     def update(self, batch: Batch) -> None:
-        assert batch.reconstruction is not None
         assert batch.finite is not None
-        values = self.function(batch.original, batch.reconstruction).cpu().double()
+        values = self.function(*self.view(batch)).cpu().double()
         values = values.masked_fill(~batch.finite.cpu(), NON_FINITE)
         self.rows.add(batch.ids, values.numpy()[:, None])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -25,10 +25,12 @@ class Need(StrEnum):
 class Batch:
     """One batch after its walk through the VAE: built once, read by every metric.
 
-    ids: B image ids. original: uint8 (B, 3, H, W).
+    ids: B image ids. original, reconstruction: (B, image channels, H, W) in [0, 255], of one dtype: uint8, clamped
+    and rounded; float32 where the pictures have more than 8 bits, or the protocol compares floats (pixels.Levels).
     posterior: over raw latents (B, C, h, w); latents: those that were decoded (mode or sample).
-    reconstruction: uint8 (B, 3, H, W), clamped and rounded. finite: bool (B,), False where the decoder
-    gave NaN or infinity; such a picture has no per-image value. reconstruction_pixels: as decoded, float32.
+    finite: bool (B,), False where the decoder gave NaN or infinity; such a picture has no per-image value.
+    pixels, reconstruction_pixels: float32 in [-1, 1], as encoded and as decoded, the latter not clamped.
+    padded: (rows, columns) that were added to reach the VAE's multiple and cropped off again.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +40,18 @@ class Batch:
     reconstruction: Tensor | None = None
     reconstruction_pixels: Tensor | None = None
     finite: Tensor | None = None
+    pixels: Tensor | None = None
+    padded: tuple[int, int] = (0, 0)
+
+
+View = Callable[[Batch], tuple[Tensor, Tensor]]
+"""What of a batch a metric of pictures compares: its original and its reconstruction."""
+
+
+def compared(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The view of most metrics: both sides at the levels of the run."""
+    assert batch.reconstruction is not None
+    return batch.original, batch.reconstruction
 
 
 class Metric(Protocol):

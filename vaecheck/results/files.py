@@ -29,6 +29,7 @@ PER_IMAGE_FILE = "per_image.csv"
 
 _ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling")
 _DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "class"}
+_FACTORS = ("scaling_factor", "shift_factor")
 _NO_VALUE = object()
 
 
@@ -146,6 +147,8 @@ def _encode_record(record: Any, where: str) -> dict[str, Any]:
             continue
         key = _DOCUMENT_NAMES.get((type(record), field.name), field.name)
         document[key] = _encode(getattr(record, field.name), f"{where}.{key}")
+    if isinstance(record, VAECard):  # the contract has these two beside the rest
+        document |= {name: document["scaling"][name] for name in _FACTORS}
     return document
 
 
@@ -188,6 +191,8 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
 def _decode_record(record: Any, value: Any, where: str, **given: Any) -> Any:
     if not isinstance(value, dict):
         _refuse(value, where, "an object")
+    if record is VAECard and "scaling" not in value:
+        value = {**value, "scaling": {name: value.get(name) for name in _FACTORS}}
     hints = typing.get_type_hints(record)
     for field in fields(record):
         key = _DOCUMENT_NAMES.get((record, field.name), field.name)

@@ -37,19 +37,57 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class LatentScaling:
+    """How a VAE's publisher turns raw latents z into what a U-Net sees; what is None is not carried or not used.
+
+    With one pair of numbers: (z - shift_factor) * scaling_factor. With channel_means and channel_stds, one for each
+    channel: (z - mean) / std * scaling_factor, a scaling_factor of None counting as 1.
+    patch: side of the squares of positions that are folded into channels first (pixel_unshuffle's order), so that
+    there are C * patch^2 means and stds: 2 for Flux.2, else 1.
+    source: where the figures come from, in words ("config.json", "given"); empty when nothing is known.
+    """
+
+    scaling_factor: float | None = None
+    shift_factor: float | None = None
+    channel_means: tuple[float, ...] | None = None
+    channel_stds: tuple[float, ...] | None = None
+    patch: int = 1
+    source: str = ""
+
+    @property
+    def known(self) -> bool:
+        return self.scaling_factor is not None or self.channel_stds is not None
+
+
+@dataclass(frozen=True)
 class VAECard:
-    """Who this VAE is. f and the channel count are as probed; the factors as shipped, None if unknown."""
+    """Who this VAE is. f and the channel counts are as probed; the scaling as shipped.
+
+    image_channels: of the pictures it takes, 3 for RGB. codebook_size: entries of a quantised model's codebook.
+    deterministic: its encoder gives one latent, no distribution, so that it has no KL.
+    recognised: one line on what a file was recognised as, and what had to be guessed; empty where its config says it.
+    """
 
     ref: str
     class_name: str
     sha256: str | None
     f: int
     latent_channels: int
-    scaling_factor: float | None
-    shift_factor: float | None
     parameters: int | None
     dtype: str
+    scaling: LatentScaling = LatentScaling()
     deterministic: bool = False
+    image_channels: int = 3
+    codebook_size: int | None = None
+    recognised: str = ""
+
+    @property
+    def scaling_factor(self) -> float | None:
+        return self.scaling.scaling_factor
+
+    @property
+    def shift_factor(self) -> float | None:
+        return self.scaling.shift_factor
 
 
 @dataclass(frozen=True)
@@ -62,7 +100,9 @@ class SkippedImage:
 class DataCard:
     """The pictures behind a result.
 
-    count: pictures measured. fingerprint: sha256 over the ids and contents of those pictures.
+    count: pictures measured. fingerprint: sha256 over the pixels that were encoded, whatever their names and order.
+    image_channels: 3 for RGB. data_range: of the values compared, 255 for 8 bits; 65535 where 16-bit pictures were
+    kept as they are.
     notes: how many pictures each intake policy touched ("exif_rotated": 3).
     """
 
@@ -73,6 +113,8 @@ class DataCard:
     size: int | None
     fit: str
     notes: Mapping[str, int] = field(default_factory=dict)
+    image_channels: int = 3
+    data_range: int = 255
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,11 @@ def reconstruct(
 
     gallery = Gallery()
     folder = settings.save_reconstructions
-    originals = [Path(source), *(Path(entry.path) for entry in bench.images.entries)]
+    originals = [Path(source), *map(Path, bench.images.files())]
     saver = [SaveReconstructions(folder, originals)] if folder else []
     stopwatch = Stopwatch(bench.device)
     loader = bench.loader()
-    bench.listener.start("Reconstructing", len(bench.images))
+    bench.listener.start("Reconstructing", bench.images.count)
     evaluate(
         [Run(bench.vae, [*built.metrics, gallery, *saver], stopwatch)],
         loader,
@@ -124,8 +124,8 @@ def _yardsticks(
     if bench.settings.yardstick == "none":
         return ()
     everything = bench.settings.yardstick == "all" or loader.count <= YARDSTICK_SAMPLE
-    good = tuple(entry for entry in bench.images.entries if entry.id in loader.digests)
-    images = replace(bench.images, entries=good).evenly(loader.count if everything else YARDSTICK_SAMPLE)
+    chosen = evenly(sorted(loader.digests), loader.count if everything else YARDSTICK_SAMPLE)
+    images = bench.images.only(chosen)
     comparable = [name for name in names if name in ("psnr_db", "ssim") or name.startswith("lpips_")]
     if everything:
         comparable += [name for name in names if name in ("rfid", "kid") or name.startswith("fd_")]
@@ -133,7 +133,7 @@ def _yardsticks(
     if not comparable:
         return ()
     f, channels = bench.vae.card.f, bench.vae.card.latent_channels
-    bench.listener.start("Yardsticks", 2 * len(images))
+    bench.listener.start("Yardsticks", 2 * len(chosen))
     linear = Linear.fit((batch.image for batch in bench.loader(images)), f, channels)
     codecs: tuple[Bicubic | Linear, ...] = (Bicubic(f), linear)
     built = [bench.catalogue.build(comparable) for _ in codecs]
@@ -143,14 +143,20 @@ def _yardsticks(
         device=bench.device,
         progress=lambda count: bench.listener.advance(2 * count),
     )
-    own = {name: _own_mean(measures[name], name, columns, images.ids) for name in comparable}
+    own = {name: _own_mean(measures[name], name, columns, chosen) for name in comparable}
     return tuple(
-        Yardstick(codec.card.ref, codec.description, len(images), one.measures(), own)
+        Yardstick(codec.card.ref, codec.description, len(chosen), one.measures(), own)
         for codec, one in zip(codecs, built, strict=True)
     )
 
 
-def _own_mean(measure: Measure, name: str, columns: PerImage, ids: tuple[str, ...]) -> Measure:
+def evenly(ids: Sequence[str], n: int) -> tuple[str, ...]:
+    """n of them, evenly spaced over their order; all where there are fewer."""
+    count = min(n, len(ids))
+    return tuple(ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count))
+
+
+def _own_mean(measure: Measure, name: str, columns: PerImage, ids: Sequence[str]) -> Measure:
     """The VAE's figure over the yardsticks' pictures alone."""
     if name not in columns.columns:
         return measure

@@ -58,7 +58,7 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
     bench = open_bench(source, ref, settings, listener or Listener())
     latents, first, stopwatch = LatentMoments(seed=settings.seed), FirstBatch(settings.seed), Stopwatch(bench.device)
     loader = bench.loader()
-    bench.listener.start("Encoding", len(bench.images))
+    bench.listener.start("Encoding", bench.images.count)
     evaluate(
         [Run(bench.vae, [latents, first], stopwatch)],
         loader,

@@ -12,7 +12,8 @@ import torch
 from vaecheck import provenance
 from vaecheck.errors import InputError
 from vaecheck.gallery import Gallery
-from vaecheck.images.loader import Images, Intake, Loader, fingerprint
+from vaecheck.images.loader import Images, Loader, fingerprint
+from vaecheck.images.prepare import Intake
 from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.images.sources import Entry, ImageSet, open_images
 from vaecheck.metrics import catalogue
@@ -51,7 +52,7 @@ def score(
     gallery = Gallery()
     batch_size = settings.batch_size or auto_batch_size(device, settings)
     from_left, from_right = _loader(left, settings), _loader(right, settings)
-    listener.start("Scoring", len(left))
+    listener.start("Scoring", left.count)
     different: list[SkippedImage] = []
     digests: dict[str, bytes] = {}
     for original, reconstruction in _batches(from_left, from_right, batch_size, different):
@@ -108,7 +109,7 @@ def pair(
             found.append((entry, replace(partner, id=entry.id)))
     if not found or (fail and missing):
         raise InputError(
-            f"{len(missing)} of {len(originals)} originals have no reconstruction, the first is {missing[0].id}",
+            f"{len(missing)} of {originals.count} originals have no reconstruction, the first is {missing[0].id}",
             hint="Both sides must use the same relative paths, such as the folder of --save-reconstructions.",
         )
     left, right = zip(*found, strict=True)

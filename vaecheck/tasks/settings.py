@@ -12,7 +12,8 @@ import torch
 
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images.intake import MAX_PIXELS
-from vaecheck.images.loader import Intake, Loader
+from vaecheck.images.loader import Loader
+from vaecheck.images.prepare import Intake
 from vaecheck.images.preprocess import OWN_SIZE, check_size
 from vaecheck.images.sources import ImageSet, open_images
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
@@ -27,7 +28,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user asked for, by the names of the command line."""
+    """What the user asked for, by the names of the command line.
+
+    value_range: (black, white) of .npy and 16-bit pictures. protocol: a public evaluation's settings, by name.
+    tiling: side of the tiles in pixels, None for whole pictures. slicing: one picture at a time through the VAE.
+    """
 
     size: int = 256
     fit: str = "crop"
@@ -44,6 +49,12 @@ class Settings:
     icc: str = "ignore"
     background: str = "white"
     max_pixels: int = MAX_PIXELS
+    value_range: tuple[float, float] | None = None
+    protocol: str | None = None
+    tiling: int | None = None
+    slicing: bool = False
+    channels_last: bool = False
+    compile: bool = False
     workers: int | None = None
     offline: bool = False
     inception_weights: Path | None = None
@@ -91,6 +102,8 @@ class Bench:
                 size=settings.size,
                 fit=settings.fit,
                 multiple=self.vae.card.f,
+                channels=self.vae.card.image_channels,
+                value_range=settings.value_range,
                 icc=settings.icc,
                 background=settings.background,
                 bad_images=settings.bad_images,

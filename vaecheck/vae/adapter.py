@@ -9,26 +9,31 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
-from vaecheck.results.types import VAECard
+from vaecheck.results.types import LatentScaling, VAECard
 from vaecheck.vae.protocol import Posterior
 
 PROBE_SIZES = (64, 128, 256, 512, 32, 224, 192, 336, 384)
+PROBE_CHANNELS = (3, 1, 4, 2)
+
+
+UNKNOWN_SCALING = LatentScaling()
 
 
 @dataclass(frozen=True)
 class Adapted:
     """A model behind two functions, with what its files or its author say about it.
 
-    encode: pixels (B, 3, H, W) in [-1, 1] -> posterior over raw latents. decode: raw latents -> pixels.
+    encode: pixels (B, image_channels, H, W) in [-1, 1] -> posterior over raw latents. decode: raw latents -> pixels.
     Both work in the dtype and on the device of `module`, or in float32 where there is none to cast or move.
-    sha256: of the weights, None where they cannot be told. scaling_factor, shift_factor: as shipped, or None.
-    f, latent_channels: as a config says, or None. warnings: one sentence each.
+    sha256: of the weights, None where they cannot be told. scaling: as shipped.
+    f, latent_channels, image_channels: as a config says; None where only a probe can tell.
+    codebook_size, recognised: see VAECard. warnings: one sentence each.
     """
 
     encode: Callable[[Tensor], Posterior]
@@ -36,10 +41,12 @@ class Adapted:
     class_name: str
     module: nn.Module | None
     sha256: str | None
-    scaling_factor: float | None = None
-    shift_factor: float | None = None
+    scaling: LatentScaling = UNKNOWN_SCALING
     f: int | None = None
     latent_channels: int | None = None
+    image_channels: int | None = None
+    codebook_size: int | None = None
+    recognised: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -63,14 +70,14 @@ class LoadedVAE:
             sha256=adapted.sha256,
             f=1,
             latent_channels=0,
-            scaling_factor=adapted.scaling_factor,
-            shift_factor=adapted.shift_factor,
+            scaling=adapted.scaling,
+            codebook_size=adapted.codebook_size,
+            recognised=adapted.recognised,
             parameters=None if module is None else sum(p.numel() for p in module.parameters()),
             dtype="float32",
         )
         self.to(device, dtype)
-        f, channels, deterministic = _probe(ref, adapted, self._device, self._dtype)
-        self.card = replace(self.card, f=f, latent_channels=channels, deterministic=deterministic)
+        self.card = replace(self.card, **_probe(ref, adapted, self._device, self._dtype))
         self._compare_with_config()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -89,7 +96,7 @@ class LoadedVAE:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Posterior:
-        """(B, 3, H, W) float32 in [-1, 1] -> posterior over raw latents (B, C, H/f, W/f), float32.
+        """(B, image_channels, H, W) float32 in [-1, 1] -> posterior over raw latents (B, C, H/f, W/f), float32.
 
         Raises InputError when H or W is no multiple of f, or when the model's latents have another shape.
         """
@@ -106,10 +113,10 @@ class LoadedVAE:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Raw latents (B, C, h, w) float32 -> pixels (B, 3, h*f, w*f) float32, not clamped."""
+        """Raw latents (B, C, h, w) float32 -> pixels (B, image_channels, h*f, w*f) float32, not clamped."""
         pixels = self._adapted.decode(latents.to(self._dtype, copy=True)).float()
-        batch, _, height, width = latents.shape
-        _expect(pixels, (batch, 3, height * self.card.f, width * self.card.f), f"decode of {self.card.ref}")
+        card, (batch, _, height, width) = self.card, latents.shape
+        _expect(pixels, (batch, card.image_channels, height * card.f, width * card.f), f"decode of {card.ref}")
         return pixels
 
     def _compare_with_config(self) -> None:
@@ -148,55 +155,68 @@ def one_line(error: BaseException, longest: int = 300) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype) -> tuple[int, int, bool]:
-    """(f, latent channels, deterministic), seen on a round trip of one small picture.
+def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """f, the channel counts and whether the model is deterministic, seen on a round trip of one small picture.
 
-    Why several sizes: windowed and fixed-size models refuse the small ones.
+    Why several sizes: windowed and fixed-size models refuse the small ones. Why several channel counts: a user's
+    own class does not say whether it takes RGB, grey, RGBA or two planes.
     """
     refusals: list[Exception] = []
-    for size in PROBE_SIZES:
-        ramp = torch.linspace(-1.0, 1.0, size, device=device, dtype=dtype)
-        pixels = ramp.expand(1, 3, size, size).contiguous()
-        try:
-            with torch.no_grad():
-                posterior = adapted.encode(pixels)
-            return _measured(ref, adapted, pixels, posterior)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as error:
-            refusals.append(error)
+    encodes = False
+    known = adapted.image_channels
+    for channels in (known,) if known else PROBE_CHANNELS:
+        if encodes:
+            break
+        for size in PROBE_SIZES if known or channels == 3 else PROBE_SIZES[:2]:
+            ramp = torch.linspace(-1.0, 1.0, size, device=device, dtype=dtype)
+            pixels = ramp.expand(1, channels, size, size).contiguous()
+            try:
+                with torch.no_grad():
+                    posterior = adapted.encode(pixels)
+                encodes = True
+                return _measured(ref, adapted, pixels, posterior)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
+            except Exception as error:
+                refusals.append(error)
     refusal = refusals[0]
     if isinstance(refusal, InputError):
         raise refusal
     sizes = ", ".join(map(str, sorted(PROBE_SIZES)))
     raise InputError(
-        f"{adapted.class_name} of {ref} takes no batch of pictures (1, 3, N, N) for N in {sizes}: {one_line(refusal)}",
-        hint="vaecheck needs a VAE of still RGB pictures; wrap another kind in a factory, --vae FILE.py:FACTORY.",
+        f"{adapted.class_name} of {ref} takes no batch of pictures (1, {known or 3}, N, N) for N in {sizes}: "
+        f"{one_line(refusal)}",
+        hint="vaecheck needs a VAE of still pictures; wrap another kind in a factory, --vae FILE.py:FACTORY.",
     ) from refusal
 
 
-def _measured(ref: str, adapted: Adapted, pixels: Tensor, posterior: Posterior) -> tuple[int, int, bool]:
-    size, shape = pixels.shape[-1], tuple(posterior.mean.shape)
+def _measured(ref: str, adapted: Adapted, pixels: Tensor, posterior: Posterior) -> dict[str, Any]:
+    (channels, size), shape = pixels.shape[1:3], tuple(posterior.mean.shape)
     if len(shape) != 4 or shape[0] != 1 or 0 in shape or shape[2] != shape[3] or size % shape[2]:
         raise InputError(
-            f"encode of {ref} gave latents of shape {shape} for pixels (1, 3, {size}, {size}); "
+            f"encode of {ref} gave latents of shape {shape} for pixels (1, {channels}, {size}, {size}); "
             f"expected (1, C, {size}/f, {size}/f)",
             hint="encode must return (B, C, H/f, W/f) for a whole number f.",
         )
     with torch.no_grad():
         decoded = adapted.decode(posterior.mean)
     _expect(decoded, tuple(pixels.shape), f"decode of {ref}")
-    return size // shape[2], shape[1], posterior.log_var is None
+    return {
+        "f": size // shape[2],
+        "latent_channels": shape[1],
+        "image_channels": channels,
+        "deterministic": posterior.log_var is None,
+    }
 
 
 def _float32(posterior: Posterior) -> Posterior:
     log_var = posterior.log_var
-    return Posterior(posterior.mean.float(), None if log_var is None else log_var.float())
+    return Posterior(posterior.mean.float(), None if log_var is None else log_var.float(), posterior.codes)
 
 
 def _expect(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
     if tuple(tensor.shape) != shape:
         raise InputError(
             f"{what} gave shape {tuple(tensor.shape)}; expected {shape}",
-            hint="encode must return (B, C, H/f, W/f) and decode (B, 3, H, W), at every size and batch.",
+            hint="encode must return (B, C, H/f, W/f) and decode the size of the pictures, at every size and batch.",
         )

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from vaecheck.errors import InputError
+from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import Adapted, one_line, sha256_of_files
 from vaecheck.vae.kl_f8 import KLAutoencoder
 from vaecheck.vae.protocol import Posterior
@@ -73,8 +74,7 @@ def built_in(folder: Path) -> Adapted:
         class_name=type(model).__name__,
         module=model,
         sha256=sha256_of_files(_weight_paths(folder, _weights(folder))),
-        scaling_factor=model.config.scaling_factor,
-        shift_factor=model.config.shift_factor,
+        scaling=LatentScaling(model.config.scaling_factor, model.config.shift_factor, source=CONFIG),
         f=model.config.f,
         latent_channels=model.config.latent_channels,
     )
@@ -97,8 +97,7 @@ def from_diffusers(folder: Path) -> Adapted:
         class_name=config["_class_name"],
         module=model,
         sha256=sha256_of_files(_weight_paths(folder, weights)),
-        scaling_factor=config.get("scaling_factor"),
-        shift_factor=config.get("shift_factor"),
+        scaling=LatentScaling(config.get("scaling_factor"), config.get("shift_factor"), source=CONFIG),
         f=known_f,
         latent_channels=config.get("latent_channels"),
         warnings=(rounded,) if weights.variant else (),

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
+from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import Adapted, one_line, sha256_of_state
 from vaecheck.vae.protocol import Posterior
 
@@ -64,8 +65,7 @@ def from_factory(where: str, factory: str) -> Adapted:
         class_name=type(model).__name__,
         module=modules,
         sha256=None if modules is None else sha256_of_state(modules),
-        scaling_factor=scaling_factor,
-        shift_factor=shift_factor,
+        scaling=LatentScaling(scaling_factor, shift_factor, source=ref),
         warnings=(*about_scaling, *about_shift),
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from vaecheck.errors import InputError, SetupError
+from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import Adapted, LoadedVAE
 from vaecheck.vae.aliases import ALIASES, BUNDLED
 from vaecheck.vae.from_diffusers import built_in, from_diffusers, vae_folder
@@ -41,10 +42,11 @@ def load_vae(
     if scaling_factor is not None and not (math.isfinite(scaling_factor) and scaling_factor):
         raise InputError(f"a scaling factor of {scaling_factor} scales nothing", hint="Give a finite number, not 0.")
     adapted = _adapted(ref, offline)
-    if scaling_factor is not None:
-        adapted = replace(adapted, scaling_factor=scaling_factor)
-    if shift_factor is not None:
-        adapted = replace(adapted, shift_factor=shift_factor)
+    if scaling_factor is not None or shift_factor is not None:
+        shipped = adapted.scaling
+        factor = shipped.scaling_factor if scaling_factor is None else scaling_factor
+        shift = shipped.shift_factor if shift_factor is None else shift_factor
+        adapted = replace(adapted, scaling=LatentScaling(factor, shift, source="given"))
     return LoadedVAE(ref, adapted, device, dtype)
 
 
@@ -75,8 +77,8 @@ def _from_alias(name: str, offline: bool) -> Adapted:
     hub_id = HubId.parse(alias.target)
     assert hub_id is not None
     adapted = from_diffusers(folder_of(hub_id, offline=offline))
-    if adapted.scaling_factor is None and alias.scaling_factor is not None:
-        return replace(adapted, scaling_factor=alias.scaling_factor)
+    if not adapted.scaling.known and alias.scaling_factor is not None:
+        return replace(adapted, scaling=LatentScaling(alias.scaling_factor, source="the publisher's own config"))
     return adapted
 
 

@@ -23,10 +23,12 @@ class Posterior:
 
     mean: (B, C, h, w) float32.
     log_var: (B, C, h, w) float32, or None for a deterministic encoder, which has no KL term.
+    codes: (B, h, w) int64, the codebook entries that a quantised model will decode `mean` from; else None.
     """
 
     mean: Tensor
     log_var: Tensor | None = None
+    codes: Tensor | None = None
 
     def mode(self) -> Tensor:
         return self.mean
@@ -44,11 +46,11 @@ class VAE(Protocol):
     card: VAECard
 
     def encode(self, pixels: Tensor) -> Posterior:
-        """(B, 3, H, W) float32 in [-1, 1] -> posterior over raw latents (B, C, H/f, W/f)."""
+        """(B, image channels, H, W) float32 in [-1, 1] -> posterior over raw latents (B, C, H/f, W/f)."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Raw latents (B, C, h, w) -> pixels (B, 3, h*f, w*f), float32, not clamped."""
+        """Raw latents (B, C, h, w) -> pixels (B, image channels, h*f, w*f), float32, not clamped."""
         ...
 
 

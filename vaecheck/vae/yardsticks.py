@@ -85,8 +85,6 @@ def _card(name: str, f: int, channels: int) -> VAECard:
         sha256=None,
         f=f,
         latent_channels=channels,
-        scaling_factor=None,
-        shift_factor=None,
         parameters=None,
         dtype="float32",
         deterministic=True,

@@ -1,0 +1,81 @@
+"""One picture on its way to a batch: read, decoded, fitted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaecheck.errors import InputError
+from vaecheck.images.intake import MAX_PIXELS, IntakePolicy, read_picture
+from vaecheck.images.preprocess import check_size, fit_picture
+from vaecheck.images.sources import Entry
+from vaecheck.results.types import SkippedImage
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How pictures are read: the options of the command line.
+
+    multiple, channels: what the VAE needs of a side (f) and takes (3: RGB, 1: grey, 2: grey and alpha, 4: RGBA).
+    value_range: (black, white) of pictures whose format does not say it; None: by the type of their values.
+    """
+
+    size: int | None = 256
+    fit: str = "crop"
+    multiple: int = 8
+    channels: int = 3
+    icc: str = "ignore"
+    background: str = "white"
+    bad_images: str = "skip"
+    max_pixels: int = MAX_PIXELS
+    value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        check_size(self.size, self.fit, self.multiple)
+        if self.bad_images not in ("skip", "fail"):
+            raise InputError(f"--bad-images {self.bad_images} is not known", hint="Use skip or fail.")
+        _ = self.policy  # refuses what it does not know
+
+    @property
+    def policy(self) -> IntakePolicy:
+        return IntakePolicy(self.background, self.icc, self.max_pixels)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """One picture, decoded and fitted.
+
+    array: (channels, H, W), uint8, or float32 in [0, 255] where it has more than 8 bits. digest: sha256 of the array.
+    """
+
+    id: str
+    array: NDArray[np.uint8] | NDArray[np.float32]
+    valid: tuple[int, int]
+    notes: frozenset[str]
+    digest: bytes
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What pictures of one batch have in common."""
+        return self.array.dtype, self.array.shape, self.valid
+
+
+def prepare(entry: Entry, intake: Intake) -> Ready | SkippedImage:
+    """Read, decode and fit one picture; a picture that cannot be used comes back as its reason."""
+    try:
+        picture = read_picture(entry.read(), intake.policy)
+        fitted = fit_picture(picture.image, size=intake.size, fit=intake.fit, multiple=intake.multiple)
+    except InputError as error:
+        return SkippedImage(entry.id, error.message)
+    except MemoryError:
+        return SkippedImage(entry.id, "does not fit into memory")
+    notes = picture.notes | ({"enlarged"} if fitted.enlarged else frozenset())
+    array = np.ascontiguousarray(fitted.array.transpose(2, 0, 1))
+    return Ready(entry.id, array, fitted.valid, notes, _digest(array))
+
+
+def _digest(array: NDArray[np.generic]) -> bytes:
+    return hashlib.sha256(f"{array.dtype} {array.shape}\n".encode() + array.tobytes()).digest()

@@ -12,27 +12,32 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vaecheck"
 BELOW_TASKS = {
     *("pipeline", "gallery", "saving", "unet_cost", "images", "pixels", "vae", "metrics", "train", "weights"),
-    *("provenance", "results", "errors"),
+    *("protocols", "provenance", "published", "results", "errors"),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"tasks", "vae", "results", "errors"},
     "__main__": {"cli"},
-    "cli": {"__init__", "tasks", "train", "render", "results", "weights", "vae", "memory", "errors"},
+    "cli": {
+        *("__init__", "tasks", "train", "render", "results", "weights", "vae"),
+        *("published", "protocols", "memory", "errors"),
+    },
     "tasks": BELOW_TASKS,
     "pipeline": {"images", "vae", "metrics", "pixels", "errors"},
-    "gallery": {"metrics", "results"},
-    "saving": {"metrics", "errors"},
-    "images": {"results", "errors"},
+    "gallery": {"metrics", "pixels", "results"},
+    "saving": {"metrics", "pixels", "errors"},
+    "images": {"results", "deadline", "errors"},
     "pixels": set(),
     "vae": {"pixels", "results", "deadline", "errors"},
-    "metrics": {"pixels", "weights", "results", "vae", "errors"},
+    "metrics": {"pixels", "weights", "protocols", "results", "vae", "errors"},
     "train": {"pipeline", "images", "pixels", "vae", "metrics", "results", "errors"},
     "weights": {"deadline", "errors"},
     "deadline": set(),
     "memory": set(),
+    "protocols": {"errors"},
     "provenance": {"__init__", "results"},
     "unet_cost": {"results", "errors"},
+    "published": {"results", "vae"},
     "results": {"errors"},
     "render": {"results", "errors"},
     "errors": set(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
 from vaecheck.gallery import Gallery
@@ -68,3 +70,28 @@ def test_memory_is_bounded_by_what_is_kept() -> None:
     kept = [*gallery._low, *gallery._high, *gallery._sample]
     assert len(kept) <= 2 + 2 + 48
     assert all(item.original.untyped_storage().nbytes() == 3 * SIDE * SIDE for item in kept)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_every_plane_is_shown(channels: int, dtype: torch.dtype) -> None:
+    """RGB, and beside it each plane more as grey; only grey planes where there is no colour."""
+    generator = torch.Generator().manual_seed(0)
+    original = torch.randint(0, 256, (1, channels, 12, 16), generator=generator).to(dtype)
+    reconstruction = 255 - original
+    gallery = Gallery()
+    gallery.update(Batch(("a",), original, reconstruction=reconstruction, finite=torch.tensor([True])))
+    (shown,) = gallery.shown()
+    planes = original[0].numpy().astype(np.uint8)
+    views = [planes[:3].transpose(1, 2, 0)] if channels >= 3 else []
+    views += [np.repeat(plane[..., None], 3, axis=2) for plane in planes[len(views) * 3 :]]
+    assert shown.original.dtype == np.uint8
+    assert np.array_equal(shown.original, np.concatenate(views, axis=1))
+    assert np.array_equal(shown.reconstruction, 255 - shown.original)
+
+
+def test_floats_are_rounded_to_be_shown() -> None:
+    gallery = Gallery()
+    original = torch.tensor([[[[0.4, 99.6], [-3.0, 300.0]]]])
+    gallery.update(Batch(("a",), original, reconstruction=original + 1, finite=torch.tensor([True])))
+    assert gallery.shown()[0].original[..., 0].tolist() == [[0, 100], [0, 255]]

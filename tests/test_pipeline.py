@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +13,10 @@ from vaecheck.images.loader import Images
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.pixels import to_pixels
-from vaecheck.vae.protocol import Posterior
+from vaecheck.results.types import VAECard
+from vaecheck.vae.protocol import VAE, Posterior
+from vaecheck.vae.room import is_out_of_memory
+from vaecheck.vae.tiling import Seams, Tiled
 
 CPU = torch.device("cpu")
 
@@ -20,13 +25,17 @@ class Halver:
     """f = 2: the mean of 2 x 2 pixels, decoded by repetition; log-variance 0."""
 
     def __init__(self, memory_for: int = 1000) -> None:
-        self.card = None
+        self.card = VAECard("halver", "Halver", None, f=2, latent_channels=3, parameters=None, dtype="float32")
+        self.fixed_size = None
         self.memory_for = memory_for
+        self.error: Exception = torch.OutOfMemoryError("no room")
+        self.tried: list[int] = []
         self.decoded = 0
 
     def _fits(self, batch: Tensor) -> None:
+        self.tried.append(len(batch))
         if len(batch) > self.memory_for:
-            raise torch.OutOfMemoryError("no room")
+            raise self.error
 
     def encode(self, pixels: Tensor) -> Posterior:
         self._fits(pixels)
@@ -62,7 +71,7 @@ def batches(images: Tensor, size: int, valid: tuple[int, int] | None = None) -> 
     return [Images(tuple(ids[i : i + size]), images[i : i + size], valid or whole) for i in range(0, len(images), size)]
 
 
-def walk(vae: Halver, keep: Keep, images: list[Images], posterior: str = "mode", seed: int = 0) -> Keep:
+def walk(vae: VAE, keep: Keep, images: list[Images], posterior: str = "mode", seed: int = 0) -> Keep:
     evaluate([Run(vae, [keep], Stopwatch(CPU))], images, device=CPU, posterior=posterior, seed=seed)
     return keep
 
@@ -107,10 +116,101 @@ def test_a_batch_is_halved_until_it_fits_into_memory() -> None:
     assert log_var.shape == whole.batches[0].posterior.mean.shape
 
 
-def test_one_picture_that_does_not_fit_is_an_error_with_the_remedy() -> None:
+def test_the_size_that_fits_is_kept_for_later_batches_and_said() -> None:
+    vae = Halver(memory_for=8)
+    run = Run(vae, [Keep(Need.RECONSTRUCTION)], Stopwatch(CPU))
+    evaluate([run], batches(pictures(96), 32), device=CPU)
+    once = [32, 16, 8, 8, 8, 8]
+    assert vae.tried == once + once + [8] * 16
+    assert run.room.batch_size(32) == 8
+    assert run.room.warnings() == (
+        "batches of 32 pictures did not fit into memory; 8 at a time went through encode",
+        "batches of 32 pictures did not fit into memory; 8 at a time went through decode",
+    )
+
+
+def test_what_fits_is_counted_in_pixels() -> None:
+    """Four pictures of 8 x 8 fit: so does one of 16 x 16 at a time, without another failure."""
+    vae = Halver(memory_for=4)
+    keep = Keep(Need.POSTERIOR)
+    run = Run(vae, [keep], Stopwatch(CPU))
+    evaluate([run], [*batches(pictures(8), 8), *batches(pictures(3, side=16), 3)], device=CPU)
+    assert vae.tried == [8, 4, 4, 1, 1, 1]
+    assert keep.batches[1].posterior is not None
+    assert keep.batches[1].posterior.mean.shape == (3, 3, 8, 8)
+
+
+def test_nothing_is_said_where_everything_fits() -> None:
+    run = Run(Halver(), [Keep(Need.RECONSTRUCTION)], Stopwatch(CPU))
+    evaluate([run], batches(pictures(6), 4), device=CPU)
+    assert run.room.batch_size(4) == 4
+    assert run.room.warnings() == ()
+
+
+def test_the_cpus_own_error_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    vae = Halver(memory_for=2)
+    vae.error = caught.value
+    keep = walk(vae, Keep(Need.RECONSTRUCTION), batches(pictures(4), 4))
+    assert torch.equal(
+        keep.all("latents"), walk(Halver(), Keep(Need.RECONSTRUCTION), batches(pictures(4), 4)).all("latents")
+    )
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    vae = Halver(memory_for=2)
+    vae.error = RuntimeError("the sizes of tensors must match")
+    with pytest.raises(RuntimeError, match="sizes of tensors"):
+        walk(vae, Keep(Need.RECONSTRUCTION), batches(pictures(4), 4))
+    assert vae.tried == [4]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GiB)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: not enough memory: you tried to allocate"),
+    ],
+)
+def test_errors_that_mean_a_lack_of_memory(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    wrapped = InputError("model.py:f: decode raised RuntimeError")
+    wrapped.__cause__ = error
+    assert is_out_of_memory(wrapped)
+    assert not is_out_of_memory(InputError("pictures of 7x7 pixels do not fit"))
+
+
+def test_one_picture_that_does_not_fit_is_an_error_with_the_remedies() -> None:
     with pytest.raises(SetupError, match="memory") as caught:
-        walk(Halver(memory_for=0), Keep(Need.RECONSTRUCTION), batches(pictures(1), 1))
-    assert "--size" in caught.value.hint
+        walk(Halver(memory_for=0), Keep(Need.RECONSTRUCTION), batches(pictures(2, side=80), 2))
+    assert caught.value.message == (
+        "one picture of 80x80 pixels does not fit into the memory of cpu (encode of halver, float32)"
+    )
+    assert caught.value.hint == "Try --tiling 32, --dtype bfloat16 or a smaller --size."
+
+
+def test_a_tile_that_does_not_fit_wants_a_smaller_one() -> None:
+    class Small(Halver):
+        def _fits(self, batch: Tensor) -> None:
+            if batch.shape[-1] > 32:
+                raise self.error
+
+    tiled = Tiled(Small(), 128)  # type: ignore[arg-type]
+    with pytest.raises(SetupError) as caught:
+        walk(tiled, Keep(Need.RECONSTRUCTION), batches(pictures(1, side=256), 1))
+    assert caught.value.hint.startswith("Try --tiling 64,")
+
+
+def test_a_batch_says_where_it_was_tiled() -> None:
+    keep = Keep(Need.RECONSTRUCTION)
+    walk(Tiled(Halver(), 32), keep, [*batches(pictures(1, side=40), 1), *batches(pictures(1, side=32), 1)])  # type: ignore[arg-type]
+    assert keep.batches[0].seams == Seams(((24, 32),), ((24, 32),))
+    assert keep.batches[1].seams is None
+    whole = walk(Halver(), Keep(Need.RECONSTRUCTION), batches(pictures(1, side=40), 1))
+    assert torch.equal(keep.batches[0].reconstruction, whole.batches[0].reconstruction)  # type: ignore[arg-type]
 
 
 def test_padding_is_cropped_away_before_any_metric_sees_it() -> None:
@@ -137,7 +237,7 @@ def test_a_decoder_of_another_size_is_refused() -> None:
             return super().decode(latents)[..., :-1]
 
     vae = Cut()
-    vae.card = type("Card", (), {"ref": "cut"})()
+    vae.card = replace(vae.card, ref="cut")
     with pytest.raises(InputError, match="cut decoded"):
         walk(vae, Keep(Need.RECONSTRUCTION), batches(pictures(1), 1))
 

@@ -4,6 +4,9 @@ Why a bounded choice instead of a second look: decoding them again would cost mo
 of them would cost memory. The worst and the best by PSNR are exact. The median is the nearest to it among
 a sample of pictures (all of them when there are few), drawn by a hash of the id, so that batch size and
 order do not change the choice.
+
+Why planes beyond colour stand beside it: an alpha channel that is composited hides what the VAE did to the colours
+under it, though every metric counts them; and two planes of a spectrogram are no grey and alpha.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vaecheck.metrics.pixel import psnr_db
 from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.pixels import to_8_bits
 from vaecheck.results.types import Shown
 
 SAMPLE = 48
@@ -103,8 +108,16 @@ def _distance(score: float, middle: float) -> float:
 
 
 def _show(kept: _Kept, role: str) -> Shown:
-    def array(image: Tensor) -> object:
-        return image.permute(1, 2, 0).contiguous().numpy()
-
     psnr = kept.psnr if math.isfinite(kept.psnr) else None
-    return Shown(kept.id, role, psnr, array(kept.original), array(kept.reconstruction))
+    return Shown(kept.id, role, psnr, side_by_side(kept.original), side_by_side(kept.reconstruction))
+
+
+def side_by_side(image: Tensor) -> object:
+    """(C, H, W), uint8 or float [0, 255] -> a uint8 array (H, W * views, 3), clamped and rounded.
+
+    From left to right: RGB where C is 3 or 4, then each plane that is left, as grey.
+    """
+    image = to_8_bits(image)
+    colours = 3 if len(image) in (3, 4) else 0
+    views = [image[:colours]] * bool(colours) + [plane.expand(3, -1, -1) for plane in image[colours:]]
+    return torch.cat(views, dim=2).permute(1, 2, 0).contiguous().numpy()

@@ -11,11 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vaecheck.errors import InputError, SetupError
+from vaecheck.errors import InputError
 from vaecheck.images.loader import Images
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import Levels, to_image, to_pixels
-from vaecheck.vae.protocol import VAE, Posterior, noise_for
+from vaecheck.vae.protocol import VAE, Posterior, joined, noise_for
+from vaecheck.vae.room import Room
 
 
 class Observer(Protocol):
@@ -51,11 +52,12 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Run:
-    """One VAE, those who watch it, and its stopwatch."""
+    """One VAE, those who watch it, its stopwatch, and how much goes through it at once."""
 
     vae: VAE
     observers: Sequence[Observer]
     stopwatch: Stopwatch
+    room: Room = field(default_factory=Room)
 
 
 @torch.inference_mode()
@@ -83,6 +85,7 @@ def evaluate(
             image[..., :height, :width] if levels is None else to_image(shown, levels),
             pixels=shown,
             padded=(pixels.shape[-2] - height, pixels.shape[-1] - width),
+            places=images.places,
         )
         for run in runs:
             needs = frozenset().union(*(observer.needs for observer in run.observers))
@@ -97,7 +100,7 @@ def _walk(
 ) -> Batch:
     ids, (height, width) = batch.ids, batch.original.shape[-2:]
     with run.stopwatch.lap("encode", len(ids)):
-        encoded = _posterior(run.vae, pixels)
+        encoded = Posterior.joined(run.room.through("encode", run.vae, run.vae.encode, pixels))
     latents = encoded.mean
     if posterior == "sample" and encoded.log_var is not None:
         latents = encoded.sample(noise_for(ids, encoded.mean, seed))
@@ -105,7 +108,7 @@ def _walk(
     if Need.RECONSTRUCTION not in needs:
         return batch
     with run.stopwatch.lap("decode", len(ids)):
-        decoded = _in_parts(run.vae.decode, latents)
+        decoded = joined(run.room.through("decode", run.vae, run.vae.decode, latents))
     if decoded.shape != pixels.shape:
         raise InputError(
             f"{run.vae.card.ref} decoded {tuple(pixels.shape)} to {tuple(decoded.shape)}",
@@ -123,32 +126,3 @@ def _walk(
 def _levels_of(image: Tensor) -> Levels:
     """8-bit pictures are compared as a viewer sees them; deeper ones keep their precision."""
     return Levels.CLAMP if image.is_floating_point() else Levels.ROUND
-
-
-def _posterior(vae: VAE, pixels: Tensor) -> Posterior:
-    """Encode, in as many parts as the memory asks for."""
-    parts: list[Posterior] = []
-
-    def encode(part: Tensor) -> Tensor:
-        parts.append(vae.encode(part))
-        return parts[-1].mean
-
-    mean = _in_parts(encode, pixels)
-    log_vars = [part.log_var for part in parts if part.log_var is not None]
-    codes = [part.codes for part in parts if part.codes is not None]
-    return Posterior(mean, torch.cat(log_vars) if log_vars else None, torch.cat(codes) if codes else None)
-
-
-def _in_parts(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-    """model(batch), halving the batch as often as the accelerator's memory runs out."""
-    try:
-        return model(batch)
-    except torch.OutOfMemoryError as error:
-        if len(batch) == 1:
-            raise SetupError(
-                f"not enough accelerator memory for one input of {tuple(batch.shape[1:])}",
-                hint="Try a smaller --size, --dtype bfloat16 or --device cpu.",
-            ) from error
-    torch.cuda.empty_cache()
-    half = len(batch) // 2
-    return torch.cat([_in_parts(model, batch[:half]), _in_parts(model, batch[half:])])

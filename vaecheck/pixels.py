@@ -37,12 +37,25 @@ def to_image(pixels: Tensor, levels: Levels) -> Tensor:
     return image.to(torch.uint8) if levels is Levels.TRUNCATE else image
 
 
+def truncated(image: Tensor) -> Tensor:
+    """uint8 -> uint8, same shape: to [-1, 1] in float32 and back, the fraction cut off.
+
+    What SEED-Voken's evaluation compares instead of the original: 95 of the 256 grey levels come out one lower.
+    """
+    return to_image(image.to(torch.float32).mul_(2).sub_(255).div_(255), Levels.TRUNCATE)
+
+
 def to_uint8(pixels: Tensor) -> Tensor:
     """float [-1, 1] -> uint8 [0, 255], same shape: clamped, then rounded to nearest.
 
     What a viewer would see. Truncation instead of rounding moves 95 of 256 grey levels down by one.
     """
     return pixels.float().add(1.0).mul_(127.5).clamp_(0, 255).round_().to(torch.uint8)
+
+
+def to_8_bits(image: Tensor) -> Tensor:
+    """uint8 or float [0, 255] -> uint8, same shape: clamped, then rounded to nearest. uint8 passes as it is."""
+    return image.clamp(0, 255).round().to(torch.uint8) if image.is_floating_point() else image
 
 
 def to_float64(tensor: Tensor) -> Tensor:

@@ -1,18 +1,32 @@
-"""Writes every reconstruction as a PNG, under its original's relative path."""
+"""Writes every reconstruction as a picture, under its original's relative path.
+
+Why some are .npy: Pillow writes PNGs of 16 bits in grey alone, and a reconstruction that was rounded to 8 bits would
+not be the one that was measured.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from vaecheck.errors import InputError
 from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.pixels import to_8_bits
+
+PNG_CHANNELS = (1, 2, 3, 4)
 
 
 class SaveReconstructions:
-    """`a/b.jpg` becomes FOLDER/a/b.png; where that name is taken (b.jpg beside b.webp), FOLDER/a/b.webp.png."""
+    """`a/b.jpg` becomes FOLDER/a/b.png; where that name is taken (b.jpg beside b.webp), FOLDER/a/b.webp.png.
+
+    8-bit grey, grey and alpha, RGB and RGBA: a PNG. Grey of more bits: a PNG of 16, black 0 and white 65535 whatever
+    the value range was. What PNG does not hold: a .npy of (H, W, C), uint16 from 0 to 65535, or uint8.
+    """
 
     needs = frozenset({Need.RECONSTRUCTION})
 
@@ -33,11 +47,17 @@ class SaveReconstructions:
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
         for image_id, image in zip(batch.ids, batch.reconstruction.cpu(), strict=True):
-            path = self.folder / self._name(image_id)
+            values = _values(image)
+            is_png = values.ndim == 2 or (values.dtype == np.uint8 and len(image) in PNG_CHANNELS)
+            path = self.folder / self._name(image_id, ".png" if is_png else ".npy")
             part = path.with_name(f".{path.name}.part")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(part, format="PNG")
+                with part.open("wb") as file:
+                    if is_png:
+                        Image.fromarray(values).save(file, format="PNG")
+                    else:
+                        np.save(file, values, allow_pickle=False)
                 part.replace(path)
             except OSError as error:
                 raise InputError(
@@ -45,10 +65,19 @@ class SaveReconstructions:
                     hint="Give --save-reconstructions a folder with room that can be written to.",
                 ) from error
 
-    def _name(self, image_id: str) -> str:
+    def _name(self, image_id: str, suffix: str) -> str:
         """A relative path that stays inside the folder, whatever the id says."""
         relative = PurePosixPath(*(part for part in PurePosixPath(image_id).parts if part not in ("/", "..")))
-        plain = str(relative.with_suffix(".png"))
-        name = plain if plain not in self._taken else f"{relative}.png"
+        plain = str(relative.with_suffix(suffix))
+        name = plain if plain not in self._taken else f"{relative}{suffix}"
         self._taken.add(name)
         return name
+
+
+def _values(image: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """(C, H, W), uint8 or float [0, 255] -> (H, W, C), or (H, W) of one channel; RGB always in 8 bits."""
+    values = image.permute(1, 2, 0).squeeze(2) if len(image) == 1 else image.permute(1, 2, 0)
+    if not image.is_floating_point() or len(image) == 3:
+        return to_8_bits(values).contiguous().numpy()
+    scaled: NDArray[np.float64] = values.double().clamp(0, 255).numpy() * (65535 / 255)
+    return np.rint(scaled).astype(np.uint16)

@@ -63,7 +63,7 @@ TABLE: dict[str, Published] = {
         "6726825d",
         91,
         "Apache-2.0",
-        ("rfid", "kid"),
+        ("rfid", "kid", "fd_pytorch_fid"),
     ),
     "alexnet": Published(
         "alexnet-owt-7be5be79.pth",

@@ -142,18 +142,104 @@ class TestShapes:
             (tmp_path / f"{i}.png").write_bytes(encode(noise(*size), "PNG"))
         return tmp_path
 
-    def test_pad_starts_a_batch_for_every_new_shape(self, mixed: Path) -> None:
+    def test_pad_groups_pictures_of_one_size_even_when_others_lie_between(self, mixed: Path) -> None:
         batches = list(load(mixed, Intake(size=None, fit="pad"), batch_size=4))
         assert [batch.ids for batch in batches] == [
-            ("0.png", "1.png"), ("2.png",), ("3.png",), ("4.png",), ("5.png", "6.png"),
+            ("0.png", "1.png", "3.png"), ("2.png",), ("4.png",), ("5.png", "6.png"),
         ]  # fmt: skip
-        assert [batch.valid for batch in batches] == [(16, 16), (16, 24), (16, 16), (16, 15), (16, 14)]
-        assert [tuple(batch.image.shape[2:]) for batch in batches] == [(16, 16), (16, 24), (16, 16), (16, 16), (16, 16)]
+        assert [batch.places for batch in batches] == [(0, 1, 3), (2,), (4,), (5, 6)]
+        assert [batch.valid for batch in batches] == [(16, 16), (16, 24), (16, 15), (16, 14)]
+        assert [tuple(batch.image.shape[2:]) for batch in batches] == [(16, 16), (16, 24), (16, 16), (16, 16)]
 
     def test_none_skips_what_does_not_suit_and_says_how_to_mend_it(self, mixed: Path) -> None:
         loader = load(mixed, Intake(size=None, fit="none"))
-        assert [batch.ids for batch in loader] == [("0.png", "1.png"), ("2.png",), ("3.png",)]
+        assert [batch.ids for batch in loader] == [("0.png", "1.png", "3.png"), ("2.png",)]
+        assert [skipped.id for skipped in loader.skipped] == ["4.png", "5.png", "6.png"]
         assert loader.skipped[0].reason == "is 15x16; this VAE needs multiples of 8. Try --size 8 or --fit pad."
+
+    @pytest.fixture
+    def many(self, tmp_path: Path) -> Path:
+        """Sixty pictures of six sizes, in turn."""
+        for i in range(60):
+            (tmp_path / f"{i:02d}.png").write_bytes(encode(noise(16, 16 + 8 * (i % 6), seed=i), "PNG"))
+        return tmp_path
+
+    def test_grouping_changes_no_picture_and_no_count(self, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def result(batch_size: int, held: int) -> tuple[object, ...]:
+            monkeypatch.setattr("vaecheck.images.loader.BYTES_HELD", held)
+            loader = load(many, Intake(size=None, fit="none"), batch_size=batch_size, workers=2)
+            seen = {}
+            for batch in loader:
+                assert len(batch.ids) <= batch_size
+                for place, name, image in zip(batch.places, batch.ids, batch.image, strict=True):
+                    assert place == int(name[:2])
+                    seen[name] = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+            assert len(seen) == 60
+            return sorted(seen.items()), loader.count, loader.notes, loader.fingerprint, sorted(loader.digests)
+
+        alone = result(1, 0)
+        for batch_size, held in ((4, 1 << 28), (4, 5000), (4, 0), (100, 20_000)):
+            assert result(batch_size, held) == alone
+
+    @pytest.mark.parametrize("held", [0, 6_000, 20_000])
+    def test_what_waits_is_bounded_in_bytes(self, many: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+        """Read but not given out: what waits, one batch, and what is decoded ahead."""
+        monkeypatch.setattr("vaecheck.images.loader.BYTES_HELD", held)
+        loader = load(many, Intake(size=None, fit="none"), batch_size=8)
+        made = {f"{i:02d}.png": 3 * 16 * (16 + 8 * (i % 6)) for i in range(60)}
+        largest, given, most = max(made.values()), 0, 0
+        accepted: list[int] = []
+        in_order = loader._in_order
+
+        def counted() -> object:
+            for picture in (pictures := in_order()):
+                accepted.append(made[picture.id])
+                yield picture
+            pictures.close()
+
+        monkeypatch.setattr(loader, "_in_order", counted)
+        for batch in loader:
+            most = max(most, sum(accepted) - given)
+            given += sum(made[name] for name in batch.ids)
+        assert given == sum(made.values())
+        assert held / 2 <= most <= max(held, largest) + largest
+
+    def test_the_fullest_goes_first_and_of_equals_the_oldest(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for i, side in enumerate((16, 24, 24, 32, 40)):
+            (tmp_path / f"{i}.png").write_bytes(encode(noise(16, side), "PNG"))
+        monkeypatch.setattr("vaecheck.images.loader.BYTES_HELD", 3 * 16 * (16 + 24 + 24 + 1))
+        batches = list(load(tmp_path, Intake(size=None, fit="none"), batch_size=4))
+        assert [batch.places for batch in batches] == [(1, 2), (0,), (3,), (4,)]
+
+    def test_a_batch_of_one_kind_is_never_cut_short(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vaecheck.images.loader.BYTES_HELD", 0)
+        assert [len(batch.ids) for batch in load(folder, batch_size=4)] == [4, 4, 2]
+
+    def test_batches_are_bounded_in_pixels_too(self, many: Path) -> None:
+        images = open_images(str(many))
+        intake = Intake(size=None, fit="none")
+        loader = Loader(images, intake, batch_size=7, batch_pixels=2 * 16 * 40)
+        counts = Counter((batch.image.shape[2], len(batch.ids)) for batch in loader)
+        # 16 px: 5 of 10 at a time; 24: 3; 32: 2; 40: 2; 48: 1; 56: 1
+        assert counts == {(16, 5): 2, (24, 3): 3, (24, 1): 1, (32, 2): 5, (40, 2): 5, (48, 1): 10, (56, 1): 10}
+
+    def test_large_pictures_are_not_all_decoded_ahead(self, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vaecheck.images.loader.BYTES_AHEAD", 3 * 16 * 56 * 3)
+        loader = load(many, Intake(size=None, fit="none"), batch_size=16, workers=2)
+        reads: list[int] = []
+        read = Path.read_bytes
+        monkeypatch.setattr(
+            "vaecheck.images.sources.Entry.read", lambda entry: (reads.append(1), read(Path(entry.path)))[1]
+        )
+        pictures = loader._in_order()
+        for given in range(1, 40):
+            next(pictures)
+            time.sleep(0.002)
+            if given > 20:  # all sizes were seen, and what was begun before is used up
+                assert len(reads) - given <= 3
+        pictures.close()
 
 
 class TestBadPictures:

@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import socket
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.images.nasty import encode, noise
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, SetupError
 from vaecheck.images.sources import ImageSet, open_images, printable
 
 NAMES = ("a.png", "b/c.JPG", "b/d.jpeg", "e.WebP", "z/y/x.bmp")
@@ -43,7 +42,7 @@ def write(root: Path, *names: str) -> Path:
 
 
 def contents(images: ImageSet) -> dict[str, bytes]:
-    return {entry.id: entry.read() for entry in images.entries}
+    return {entry.id: entry.read() for entry in images}
 
 
 def refusal(source: object, **options: int) -> InputError:
@@ -276,105 +275,37 @@ class TestGlobAndList:
         (folder / "names.txt").write_text("# nothing\n\n")
         assert "lists no path" in refusal(folder / "names.txt").message
 
-    @pytest.mark.parametrize("source", ["data.parquet", "data.PARQUET"])
-    def test_parquet_is_not_supported_yet(self, tmp_path: Path, source: str) -> None:
-        write(tmp_path, source)
-        assert "not supported yet" in refusal(tmp_path / source).message
-        assert "tar shards" in refusal(tmp_path / source).hint
-
-    def test_hub_data_sets_are_not_supported_yet(self) -> None:
-        assert "not supported yet" in refusal("hf://datasets/owner/name").message
+    def test_what_a_list_may_not_hold(self, tmp_path: Path) -> None:
+        (tmp_path / "names.txt").write_text("a.png\npipe:touch ran\n")
+        assert "would run a command" in refusal(tmp_path / "names.txt").message
+        assert not (tmp_path / "ran").exists()
 
 
-def write_shard(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, io.BytesIO(data))
-    return path
+class TestOtherSources:
+    @pytest.mark.parametrize(
+        ("source", "says"),
+        [
+            ("pipe:cat data.tar", "would run a command"),
+            ("s3://bucket/data.tar", "s3:// is not read"),
+            ("https://host.invalid/a.png", "is no URL of tar shards"),
+            ("hf://models/owner/name", "is no data set of the hub"),
+            ("hf://datasets/name", "is no data set of the hub"),
+            ("photos#image", "no such file"),
+        ],
+    )
+    def test_refused_with_a_remedy(self, source: str, says: str) -> None:
+        assert says in refusal(source).message
 
+    def test_a_column_of_a_folder(self, folder: Path) -> None:
+        assert "names a column" in refusal(f"{folder}#image").message
+        write(folder, "odd#name/a.png")
+        assert open_images(f"{folder}/odd#name").ids == ("a.png",)
 
-class TestShards:
-    @pytest.fixture
-    def shards(self, folder: Path, tmp_path: Path) -> Path:
-        """The pictures of `folder` over three shards, with labels between them."""
-        for i in range(3):
-            members = {name: (folder / name).read_bytes() for name in NAMES[i::3]}
-            labels = {f"{name}.cls": b"7" for name in NAMES[i::3]}
-            write_shard(tmp_path / f"data-{i:03d}.tar", members | labels | {"./._a.png": b"hidden"})
-        return tmp_path
-
-    @pytest.mark.parametrize("pattern", ["data-{000..002}.tar", "data-*.tar", "data-{002..000}.tar"])
-    def test_shards_equal_the_folder(self, folder: Path, shards: Path, pattern: str) -> None:
-        assert contents(open_images(f"{shards}/{pattern}")) == contents(open_images(str(folder)))
-
-    def test_a_list_of_shards(self, folder: Path, shards: Path) -> None:
-        (shards / "shards.txt").write_text("data-000.tar\ndata-001.tar\ndata-002.tar\n")
-        assert contents(open_images(str(shards / "shards.txt"))) == contents(open_images(str(folder)))
-
-    def test_one_shard_made_of_a_folder(self, folder: Path, tmp_path: Path) -> None:
-        with tarfile.open(tmp_path / "all.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-            tar.add(folder, arcname=".")
-        assert contents(open_images(str(tmp_path / "all.tar"))) == contents(open_images(str(folder)))
-
-    def test_shards_that_share_names_are_told_apart(self, tmp_path: Path) -> None:
-        for i in range(2):
-            write_shard(tmp_path / f"{i}.tar", {"0001.png": b"%d" % i})
-        images = open_images(f"{tmp_path}/{{0..1}}.tar")
-        assert contents(images) == {"0.tar/0001.png": b"0", "1.tar/0001.png": b"1"}
-
-    def test_a_missing_shard_is_an_error(self, shards: Path) -> None:
-        assert "data-003.tar does not exist" in refusal(f"{shards}/data-{{000..003}}.tar").message
-
-    def test_reading_does_not_hold_the_shard(self, shards: Path) -> None:
-        images = open_images(f"{shards}/data-*.tar")
-        assert all(entry.length is not None and entry.offset >= 512 for entry in images.entries)
-
-    def test_hard_links_and_special_members(self, tmp_path: Path) -> None:
-        path = write_shard(tmp_path / "a.tar", {"a.png": b"one"})
-        with tarfile.open(path, "a") as tar:
-            for name, kind, target in (("b.png", tarfile.LNKTYPE, "a.png"), ("c.png", tarfile.SYMTYPE, "/etc/passwd")):
-                header = tarfile.TarInfo(name)
-                header.type, header.linkname = kind, target
-                tar.addfile(header)
-            fifo = tarfile.TarInfo("d.png")
-            fifo.type = tarfile.FIFOTYPE
-            tar.addfile(fifo)
-        a, b, c, d = open_images(str(path)).entries
-        assert a.read() == b.read() == b"one"
-        for entry in (c, d):
-            with pytest.raises(InputError, match="special file inside its tar"):
-                entry.read()
-
-    def test_a_repeated_member_counts_once_and_the_later_wins(self, tmp_path: Path) -> None:
-        path = write_shard(tmp_path / "a.tar", {"a.png": b"old"})
-        with tarfile.open(path, "a") as tar:
-            header = tarfile.TarInfo("a.png")
-            header.size = 3
-            tar.addfile(header, io.BytesIO(b"new"))
-        assert contents(open_images(str(path))) == {"a.png": b"new"}
-
-    def test_names_that_climb_out_stay_inside(self, tmp_path: Path) -> None:
-        path = write_shard(tmp_path / "a.tar", {"../../up.png": b"1", "/abs.png": b"2"})
-        assert contents(open_images(str(path))) == {"up.png": b"1", "abs.png": b"2"}
-
-    def test_damaged_shards_are_errors(self, tmp_path: Path) -> None:
-        path = write_shard(tmp_path / "a.tar", {f"{i}.png": b"x" * 1000 for i in range(5)})
-        whole = path.read_bytes()
-        for damaged in (b"", b"no tar", whole[:3000], whole[:3172], whole[:1600] + b"junk" * 200 + whole[2400:]):
-            path.write_bytes(damaged)
-            assert "not a complete tar file" in refusal(path).message
-
-    def test_a_shard_without_its_end_blocks_is_whole(self, tmp_path: Path) -> None:
-        path = write_shard(tmp_path / "a.tar", {"a.png": b"x" * 512, "b.png": b"y" * 512})
-        path.write_bytes(path.read_bytes()[:2048])
-        assert open_images(str(path)).ids == ("a.png", "b.png")
-
-    def test_compressed_and_empty_shards(self, tmp_path: Path) -> None:
-        write(tmp_path, "a.tar.gz")
-        assert "compressed" in refusal(tmp_path / "a.tar.gz").message
-        assert "no picture" in refusal(write_shard(tmp_path / "b.tar", {"a.txt": b"1"})).message
+    @pytest.mark.parametrize("source", ["https://host.invalid/a.tar", "hf://datasets/owner/name"])
+    def test_offline(self, source: str) -> None:
+        with pytest.raises(SetupError, match="the run is offline") as caught:
+            open_images(source, offline=True)
+        assert caught.value.hint
 
 
 class TestChoice:

@@ -100,5 +100,6 @@ def sliced(batch: Batch, part: slice) -> Batch:
     posterior = batch.posterior
     if posterior is not None:
         log_var = None if posterior.log_var is None else posterior.log_var[part]
-        posterior = Posterior(posterior.mean[part], log_var)
+        codes = None if posterior.codes is None else posterior.codes[part]
+        posterior = Posterior(posterior.mean[part], log_var, codes)
     return replace(batch, ids=batch.ids[part], posterior=posterior, **tensors)

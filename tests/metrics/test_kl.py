@@ -52,6 +52,15 @@ def test_a_deterministic_encoder_has_no_kl_and_says_so() -> None:
     assert all("deterministic" in measure.reason for measure in metric.compute())
 
 
+def test_a_quantised_model_has_none_and_says_what_it_has_instead() -> None:
+    metric = KL()
+    mean, codes = torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64)
+    metric.update(Batch(("a",), torch.zeros(1, 3, 16, 16, dtype=torch.uint8), Posterior(mean, codes=codes), mean))
+    for measure in metric.compute():
+        assert (measure.status, measure.value) == ("unavailable", None)
+        assert measure.reason.startswith("quantised: no posterior, so no KL; codebook_use and codebook_perplexity")
+
+
 def test_nan_in_a_posterior_is_counted() -> None:
     metric, q = KL(), posterior()
     q.mean[2, 0, 0, 0] = float("nan")

@@ -9,6 +9,7 @@ import torch
 from vaecheck.errors import NotEnoughImages
 from vaecheck.metrics.latent import LatentMoments
 from vaecheck.metrics.protocol import Batch
+from vaecheck.results.types import LatentScaling
 from vaecheck.vae.protocol import Posterior, noise_for
 
 IDS = tuple("abcdefgh")
@@ -22,8 +23,8 @@ def posterior(offset: float = 0.3) -> Posterior:
     return Posterior(mean, torch.randn(SHAPE, generator=generator) - 2)
 
 
-def measured(q: Posterior, latents: torch.Tensor, *, step: int = 3) -> LatentMoments:
-    metric = LatentMoments()
+def measured(q: Posterior, latents: torch.Tensor, *, step: int = 3, patch: int = 1) -> LatentMoments:
+    metric = LatentMoments(patch=patch)
     for i in range(0, len(IDS), step):
         part = slice(i, i + step)
         log_var = q.log_var[part] if q.log_var is not None else None
@@ -61,6 +62,79 @@ def test_per_channel_moments() -> None:
     values = q.mean.double().numpy()
     assert [channel.mean for channel in channels] == pytest.approx(values.mean((0, 2, 3)).tolist(), rel=1e-6)
     assert [channel.std_of_means for channel in channels] == pytest.approx(values.std((0, 2, 3)).tolist(), rel=1e-6)
+
+
+def samples(q: Posterior) -> np.ndarray:
+    """mean + s and mean - s: twice as many values with exactly the mean and variance of the posterior samples."""
+    assert q.log_var is not None
+    mean, std = q.mean.double().numpy(), np.exp(0.5 * q.log_var.double().numpy())
+    return np.concatenate([mean + std, mean - std])
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 1000.0])
+@pytest.mark.parametrize("step", [1, 3, 8])
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        LatentScaling(0.18215),
+        LatentScaling(-0.3611, 0.1159),
+        LatentScaling(None, None, (0.1, -2.0, 3.0, 0.0), (0.1, 1.0, 5.0, 20.0)),
+        LatentScaling(0.5, None, (0.1, -2.0, 3.0, 0.0), (0.1, 1.0, 5.0, 20.0)),
+    ],
+)
+def test_a_scaling_of_channels_against_numpy(scaling: LatentScaling, step: int, offset: float) -> None:
+    q = posterior(offset)
+    raw = samples(q)
+    means, stds = (
+        np.array(scaling.channel_means or 4 * [scaling.shift_factor or 0.0]),
+        scaling.channel_stds or 4 * [1.0],
+    )
+    factor = 1.0 if scaling.scaling_factor is None else scaling.scaling_factor
+    expected = (raw - means[:, None, None]) / np.array(stds)[:, None, None] * factor
+    after = measured(q, q.mean, step=step).scaled(scaling)
+    assert after is not None
+    assert after.mean == pytest.approx(expected.mean(), rel=1e-6, abs=1e-9)
+    assert after.std == pytest.approx(expected.std(), rel=1e-6)
+    channels = expected.std((0, 2, 3))
+    worst = np.abs(np.log(channels)).argmax()
+    assert (after.worst_channel, after.worst_std) == (worst, pytest.approx(channels[worst], rel=1e-6))
+
+
+@pytest.mark.parametrize("patch", [2, 3])
+def test_a_scaling_of_patches_against_numpy(patch: int) -> None:
+    """6x5 latents are no multiple of 2 or 3: the positions that are there count, and no others."""
+    q = posterior()
+    count = 4 * patch**2
+    generator = np.random.default_rng(2)
+    means, stds = generator.normal(size=count), generator.uniform(0.5, 20, size=count)
+    expected = samples(q)
+    rows, columns = np.arange(6)[:, None] % patch, np.arange(5)[None] % patch
+    for channel in range(4):
+        place = channel * patch**2 + rows * patch + columns
+        expected[:, channel] = (expected[:, channel] - means[place]) / stds[place]
+    metric = measured(q, q.mean, patch=patch)
+    after = metric.scaled(LatentScaling(None, None, tuple(means), tuple(stds), patch))
+    assert after is not None
+    assert after.mean == pytest.approx(expected.mean(), rel=1e-6)
+    assert after.std == pytest.approx(expected.std(), rel=1e-6)
+    folded, whole = metric.channel_moments(), measured(q, q.mean).channel_moments()
+    assert [c.std for c in folded] == pytest.approx([c.std for c in whole], rel=1e-9)
+
+
+def test_pictures_with_nan_count_for_no_channel() -> None:
+    q = posterior()
+    q.mean[2, 1, 0, 0] = float("nan")
+    after = measured(q, q.mean, patch=2).scaled(LatentScaling(2.0))
+    assert after is not None
+    assert q.log_var is not None
+    rest = Posterior(*(torch.cat([part[:2], part[3:]]) for part in (q.mean, q.log_var)))
+    assert after.std == pytest.approx(2 * samples(rest).std(), rel=1e-6)
+
+
+def test_a_scaling_of_other_channels_is_none() -> None:
+    q = posterior()
+    assert measured(q, q.mean).scaled(LatentScaling(None, None, (0.0,) * 3, (1.0,) * 3)) is None
+    assert measured(q, q.mean).scaled(LatentScaling(None, None, (0.0,) * 16, (1.0,) * 16, patch=2)) is None
 
 
 def test_batches_do_not_matter() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.metrics.laws import check_laws
+from vaecheck.metrics.codebook import Codebook
 from vaecheck.metrics.kl import KL
 from vaecheck.metrics.latent import LatentMoments
 from vaecheck.metrics.per_image import PerImage
@@ -26,7 +27,7 @@ def batches() -> list[Batch]:
             Batch(
                 ids=tuple(f"{i}.png" for i in range(start, start + count)),
                 original=original,
-                posterior=Posterior(mean, mean - 1),
+                posterior=Posterior(mean, mean - 1, torch.randint(0, 16, (count, 3, 3), generator=generator)),
                 latents=mean,
                 reconstruction=original // 2,
                 finite=torch.arange(start, start + count) != 5,
@@ -42,8 +43,10 @@ def batches() -> list[Batch]:
         lambda: PerImage("ssim", ssim, unit="", better="higher", definition=""),
         KL,
         LatentMoments,
+        lambda: LatentMoments(patch=2),
+        lambda: Codebook(16),
     ],
-    ids=["psnr_db", "ssim", "kl", "latent"],
+    ids=["psnr_db", "ssim", "kl", "latent", "latent_of_patches", "codebook"],
 )
 def test_laws(make: Callable[[], Metric]) -> None:
     check_laws(make, batches())

@@ -85,6 +85,46 @@ def test_pictures_smaller_than_the_window_have_no_ssim() -> None:
     assert ssim(x, x).isnan().all()
 
 
+def sixteen_bit_pair(seed: int, channels: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two uint16 arrays (H, W, C), the second being the first with noise of so many 16-bit levels."""
+    draw = np.random.default_rng(seed)
+    smooth = torch.nn.functional.interpolate(
+        torch.from_numpy(draw.uniform(0, 65535, (1, channels, 9, 11))), size=(70, 83), mode="bilinear"
+    )
+    original = smooth[0].permute(1, 2, 0).numpy()
+    changed = original + noise * draw.standard_normal(original.shape)
+    return original.round().astype(np.uint16), changed.round().clip(0, 65535).astype(np.uint16)
+
+
+def as_levels(values: np.ndarray) -> torch.Tensor:
+    """uint16 (H, W, C) -> float32 (1, C, H, W) in [0, 255], as intake makes it."""
+    return torch.from_numpy(values.astype(np.float32) * np.float32(255 / 65535)).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("noise", [2, 40, 3000])
+def test_16_bit_pictures_agree_with_scikit_image_on_their_own_values(channels: int, noise: float) -> None:
+    original, changed = sixteen_bit_pair(7, channels, noise)
+    x, y = as_levels(original), as_levels(changed)
+    expected = peak_signal_noise_ratio(original, changed, data_range=65535)
+    assert psnr_db(x, y).item() == pytest.approx(expected, abs=1e-4)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = structural_similarity(original, changed, channel_axis=2, data_range=65535, **wang)
+    assert ssim(x, y).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_floats_are_not_rounded() -> None:
+    x = torch.full((1, 1, 16, 16), 100.0)
+    assert psnr_db(x, x + 0.25).item() == pytest.approx(20 * math.log10(255 / 0.25), abs=1e-6)
+    assert psnr_db(x, x).item() == math.inf
+
+
+def test_8_bit_values_as_floats_have_the_figures_of_8_bits() -> None:
+    original, changed = pair(5, 40, 50, 9)
+    assert psnr_db(original.float(), changed.float()).tolist() == pytest.approx(psnr_db(original, changed).tolist())
+    assert ssim(original.float(), changed.float()).tolist() == ssim(original, changed).tolist()
+
+
 def batch(ids: str, original: torch.Tensor, changed: torch.Tensor, finite: list[bool]) -> Batch:
     return Batch(tuple(ids), original, reconstruction=changed, finite=torch.tensor(finite))
 

@@ -101,7 +101,7 @@ def result() -> Result:
             "2026-01-01T00:00:00+00:00", {"vae": 12.345},
         ),
         measures={m.name: m for m in measures},
-        warnings=("1 picture was skipped: [/red] <b>bold</b>",),
+        warnings=("1 picture was skipped: and why", "beware of [/red] <b>bold</b>"),
         artifacts={},
         yardsticks=(
             yardstick("bicubic", 20.91, 0.52, 88.1, OWN),

@@ -94,6 +94,15 @@ def test_a_large_picture_says_that_it_is_drawn_smaller(monkeypatch: pytest.Monke
     ]
 
 
+@pytest.mark.parametrize(
+    ("image_id", "drawn"), [("Zürich Straße.jpg", "Zürich Straße.jpg"), ("Москва 写.png", "Москва \\u5199.png")]
+)
+def test_a_caption_has_the_letters_that_the_font_has(image_id: str, drawn: str) -> None:
+    assert contact_sheet._drawable(image_id) == drawn
+    one, other = (grid([Shown(name, "worst", 20.0, picture(64, 64), picture(64, 64))]) for name in (image_id, "a.png"))
+    assert one.tobytes() != other.tobytes()
+
+
 def test_a_pair_without_psnr_says_why(shown: Sequence[Shown]) -> None:
     assert psnr_in_words(replace(shown[0], psnr_db=24.26)) == "24.3 dB"
     assert psnr_in_words(replace(shown[0], psnr_db=None)) == "not finite"

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from vaecheck.render.terminal import show
-from vaecheck.results.types import Result, SkippedImage
+from vaecheck.results.types import LatentScaling, Result, SkippedImage
 
 
 def shown_as(result: Result, width: int, encoding: str = "utf-8", out: Path | None = None) -> str:
@@ -38,7 +38,7 @@ def test_every_figure_reason_and_warning_is_there_and_whole(result: Result, widt
     for figure in ("24.31 dB", "24.84", "20.91", "22.21", "12,350 nats", "1.24 GiB", "1.35 TFLOPs", "1,024"):
         assert figure in flat
     assert "unavailable" in flat
-    assert "1 picture was skipped: [/red] <b>bold</b>" in flat
+    assert "beware of [/red] <b>bold</b>" in flat
     assert "[/red], 256 px (crop), on cpu" in flat
     assert "…" not in text
     assert "\x1b" not in text
@@ -98,6 +98,68 @@ def test_no_color_is_respected_and_a_terminal_has_colour(result: Result, monkeyp
     assert coloured()
     monkeypatch.setenv("NO_COLOR", "1")
     assert not coloured()
+
+
+def test_skipped_pictures_are_said_once(result: Result) -> None:
+    text = shown_as(result, 80)
+    assert "1 picture skipped:" in text
+    assert "was skipped" not in text
+    assert "1 picture was skipped: and why" in shown_as(replace(result, data=replace(result.data, skipped=())), 80)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_ends_in_spaces(result: Result, width: int, scaled: Callable[[int], Result]) -> None:
+    for shown in (result, scaled(16)):
+        lines = shown_as(shown, width, out=Path("out")).splitlines()
+        assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("width", [50, 64, 80, 100])
+def test_a_command_in_a_remedy_can_be_copied(result: Result, width: int) -> None:
+    assert any("vaecheck weights fetch lpips_alex" in line for line in shown_as(result, width).splitlines())
+
+
+def test_the_plain_case_has_a_plain_head(result: Result) -> None:
+    head = shown_as(result, 200).split("\n\n")[0].splitlines()
+    assert head == [
+        "Reconstruction",
+        "kl-f8-tiny (KLAutoencoder): f8, 4 latent channels, scaling factor 1.0774, 2,345,678 parameters, float32",
+        "100 pictures from ../photos/val [/red], 256 px (crop), on cpu",
+    ]
+
+
+def test_the_head_says_what_is_not_plain(result: Result) -> None:
+    assert result.vae is not None
+    means = LatentScaling(None, None, (0.1,) * 16, (2.0,) * 16, source="config.json")
+    vae = replace(result.vae, scaling=means, image_channels=1, codebook_size=16_384, recognised="an LDM checkpoint")
+    odd = replace(result, vae=vae, data=replace(result.data, data_range=65_535), settings={"protocol": "llamagen"})
+    head = shown_as(odd, 200).split("\n\n")[0].splitlines()
+    assert head[1].startswith(
+        "kl-f8-tiny (KLAutoencoder): f8, 4 latent channels, pictures of 1 channel, codebook of 16,384,"
+    )
+    assert head[2] == "Recognised: an LDM checkpoint"
+    assert head[3] == "Scaling as shipped: (z - mean) / std of each of 16 channels (config.json)"
+    assert head[4] == (
+        "100 pictures from ../photos/val [/red], 256 px (crop, protocol llamagen), values of 0 to 65,535, on cpu"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scaling", "words"),
+    [
+        (LatentScaling(), "unknown"),
+        (LatentScaling(0.3611, 0.1159, source="config.json"), "(z - 0.1159) × 0.3611 (config.json)"),
+        (LatentScaling(2.0, None, (0.0,), (1.0,)), "(z - mean) / std of each of 1 channel, × 2"),
+        (
+            LatentScaling(None, None, (0.0,) * 128, (1.0,) * 128, patch=2),
+            "(z - mean) / std of each of 128 channels, of 2 × 2 positions folded into channels",
+        ),
+    ],
+)
+def test_the_shipped_scaling_in_words(result: Result, scaling: LatentScaling, words: str) -> None:
+    assert result.vae is not None
+    text = shown_as(replace(result, vae=replace(result.vae, scaling=scaling)), 200)
+    assert f"Scaling as shipped: {words}\n" in text
 
 
 def test_written_files_are_named(result: Result) -> None:

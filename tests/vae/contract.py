@@ -18,32 +18,39 @@ from vaecheck.vae.adapter import LoadedVAE
 Load = Callable[..., LoadedVAE]
 
 
-def pictures(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Pixels (batch, 3, height, width) in [-1, 1]."""
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+def pictures(batch: int, height: int, width: int, seed: int = 0, channels: int = 3) -> Tensor:
+    """Pixels (batch, channels, height, width) in [-1, 1]."""
+    return torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def pictures_for(vae: LoadedVAE, batch: int = 1, height: int = 4, width: int = 4) -> Tensor:
+    """Pixels that this VAE takes, of that many latents a side, or of the only size that it takes."""
+    f, fixed = vae.card.f, vae.fixed_size
+    return pictures(batch, fixed or height * f, fixed or width * f, channels=vae.card.image_channels)
 
 
 def shapes_follow_f_and_channels(load: Load) -> None:
     vae = load()
     f, channels = vae.card.f, vae.card.latent_channels
-    for batch, height, width in ((1, 8, 8), (2, 4, 12), (3, 8, 4)):
-        posterior = vae.encode(pictures(batch, height * f, width * f))
-        assert posterior.mean.shape == (batch, channels, height, width)
-        assert vae.decode(posterior.mean).shape == (batch, 3, height * f, width * f)
+    for batch, height, width in ((1, 6, 6), (2, 4, 10), (3, 6, 4)):
+        pixels = pictures_for(vae, batch, height, width)
+        posterior = vae.encode(pixels)
+        assert posterior.mean.shape == (batch, channels, pixels.shape[2] // f, pixels.shape[3] // f)
+        assert vae.decode(posterior.mean).shape == pixels.shape
 
 
 def a_picture_does_not_know_its_batch(load: Load) -> None:
     vae = load()
-    pixels = pictures(3, 8 * vae.card.f, 8 * vae.card.f)
+    pixels = pictures_for(vae, batch=3)
     together, alone = vae.encode(pixels), [vae.encode(one[None]) for one in pixels]
     torch.testing.assert_close(together.mean, torch.cat([p.mean for p in alone]), rtol=1e-4, atol=1e-5)
     decoded = torch.cat([vae.decode(p.mean) for p in alone])
-    torch.testing.assert_close(vae.decode(together.mean), decoded, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(vae.decode(together.mean), decoded, rtol=1e-4, atol=1e-4)
 
 
 def twice_gives_the_same(load: Load) -> None:
-    pixels = pictures(1, 64, 64)
     first, second = load(), load()
+    pixels = pictures_for(first)
     posterior = first.encode(pixels)
     for vae in (first, second):
         assert torch.equal(vae.encode(pixels).mean, posterior.mean)
@@ -52,7 +59,8 @@ def twice_gives_the_same(load: Load) -> None:
 
 
 def inputs_are_left_alone_and_no_graph_is_kept(load: Load) -> None:
-    vae, pixels = load(), pictures(1, 64, 64)
+    vae = load()
+    pixels = pictures_for(vae)
     before = pixels.clone()
     posterior = vae.encode(pixels)
     latents = posterior.mean.clone()
@@ -66,7 +74,7 @@ def inputs_are_left_alone_and_no_graph_is_kept(load: Load) -> None:
 
 def a_posterior_has_its_width_or_none(load: Load) -> None:
     vae = load()
-    posterior = vae.encode(pictures(2, 64, 64))
+    posterior = vae.encode(pictures_for(vae, batch=2))
     assert vae.card.deterministic == (posterior.log_var is None)
     if posterior.log_var is not None:
         assert posterior.log_var.shape == posterior.mean.shape
@@ -75,8 +83,8 @@ def a_posterior_has_its_width_or_none(load: Load) -> None:
 
 
 def float32_comes_out_of_every_dtype(load: Load) -> None:
-    pixels = pictures(1, 64, 64)
     exact, rounded = load(), load(dtype=torch.bfloat16)
+    pixels = pictures_for(exact)
     latents = exact.encode(pixels).mean
     assert rounded.card.dtype == "bfloat16"
     assert rounded.encode(pixels).mean.dtype == rounded.decode(latents).dtype == torch.float32
@@ -86,19 +94,32 @@ def float32_comes_out_of_every_dtype(load: Load) -> None:
 
 def a_size_that_does_not_fit_is_refused(load: Load) -> None:
     vae = load()
+    needs = f"{vae.fixed_size} pixels alone" if vae.fixed_size else f"multiples of {vae.card.f}"
     for height, width in ((8 * vae.card.f, 8 * vae.card.f + 1), (8 * vae.card.f - 1, 8 * vae.card.f)):
-        with pytest.raises(InputError, match=f"multiples of {vae.card.f}") as caught:
-            vae.encode(pictures(1, height, width))
+        with pytest.raises(InputError, match=needs) as caught:
+            vae.encode(pictures(1, height, width, channels=vae.card.image_channels))
         assert caught.value.exit_code == 2
         assert "--size" in caught.value.hint
 
 
 def factors_are_told_and_never_applied(load: Load) -> None:
-    plain, scaled, pixels = load(), load(scaling_factor=0.25, shift_factor=0.5), pictures(1, 64, 64)
+    plain, scaled = load(), load(scaling_factor=0.25, shift_factor=0.5)
+    pixels = pictures_for(plain)
     assert (scaled.card.scaling_factor, scaled.card.shift_factor) == (0.25, 0.5)
     latents = plain.encode(pixels).mean
     assert torch.equal(scaled.encode(pixels).mean, latents)
     assert torch.equal(scaled.decode(latents), plain.decode(latents))
+
+
+def codes_are_entries_of_the_codebook(load: Load) -> None:
+    vae = load()
+    posterior = vae.encode(pictures_for(vae, batch=2))
+    assert (posterior.codes is None) == (vae.card.codebook_size is None)
+    if posterior.codes is not None:
+        assert posterior.codes.shape == (posterior.mean.shape[0], *posterior.mean.shape[2:])
+        assert posterior.codes.dtype == torch.int64
+        assert 0 <= posterior.codes.min() <= posterior.codes.max() < vae.card.codebook_size
+        assert vae.card.deterministic
 
 
 def the_card_is_whole(load: Load) -> None:
@@ -120,5 +141,6 @@ LAWS = (
     float32_comes_out_of_every_dtype,
     a_size_that_does_not_fit_is_refused,
     factors_are_told_and_never_applied,
+    codes_are_entries_of_the_codebook,
     the_card_is_whole,
 )

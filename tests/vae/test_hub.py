@@ -157,6 +157,36 @@ class TestDownload:
         assert "%" not in printed.err
 
 
+class TestSingleFiles:
+    def test_one_file_of_a_repository(self, fake_hub: FakeHub, kl_folder: Path) -> None:
+        fake_hub.files["owner/files"] = {"a/vae.safetensors": (kl_folder / SAFE).read_bytes(), "big.ckpt": b"x"}
+        vae = load_vae("owner/files:a/vae.safetensors")
+        assert vae.card.ref == "owner/files:a/vae.safetensors"
+        assert vae.card.recognised.startswith("diffusers VAE alone: f8")
+        assert not any("big.ckpt" in path for path in fake_hub.asked)
+        asked = len(fake_hub.asked)
+        assert load_vae("owner/files:a/vae.safetensors", offline=True).card == vae.card
+        assert load_vae(f"owner/files:a/vae.safetensors@{COMMIT}", offline=True).card.f == 8
+        assert len(fake_hub.asked) == asked
+
+    def test_an_alias_of_one_file_brings_its_publishers_factor(self, fake_hub: FakeHub, kl_folder: Path) -> None:
+        name = "vae-ft-mse-840000-ema-pruned.safetensors"
+        fake_hub.files["stabilityai/sd-vae-ft-mse-original"] = {name: (kl_folder / SAFE).read_bytes()}
+        vae = load_vae("vae-ft-mse-840000")
+        assert vae.card.scaling_factor == 0.18215
+        assert not any("--scaling-factor" in warning for warning in vae.warnings)
+
+    def test_a_file_that_is_not_there(self, fake_hub: FakeHub) -> None:
+        fake_hub.files["owner/files"] = {"unet.safetensors": b"x", "the_vae.safetensors": b"x"}
+        with pytest.raises(InputError, match=r"owner/files on the hub has no file vae\.safetensors") as caught:
+            load_vae("owner/files:vae.safetensors")
+        assert "owner/files:the_vae.safetensors" in caught.value.hint
+
+    def test_a_file_that_was_never_fetched(self, fake_hub: FakeHub) -> None:
+        with pytest.raises(SetupError, match="owner/files is not in the hub's cache"):
+            load_vae("owner/files:vae.safetensors", offline=True)
+
+
 class TestCache:
     def test_offline_reads_what_was_fetched(self, fake_hub: FakeHub) -> None:
         load_vae("owner/vae")
@@ -214,7 +244,7 @@ class TestErrors:
         fake_hub.files["owner/files"] = {"vae-840000.ckpt": b"x"}
         with pytest.raises(InputError, match=r"owner/files on the hub has no config\.json") as caught:
             load_vae("owner/files")
-        assert "vae-840000.ckpt" in caught.value.hint
+        assert "Name one: owner/files:vae-840000.ckpt" in caught.value.hint
 
     def test_no_weights(self, fake_hub: FakeHub) -> None:
         del fake_hub.files["owner/vae"][SAFE]

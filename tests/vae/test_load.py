@@ -16,6 +16,15 @@ from vaecheck.vae.hub import HubId
 from vaecheck.vae.load import load_vae
 
 
+@pytest.fixture
+def weights(kl_folder: Path, tmp_path: Path) -> Path:
+    """The weight file of kl_folder apart from its config.json, whose 4 groups are those that one would guess: 8."""
+    edit_config(kl_folder, norm_num_groups=8)
+    copy = tmp_path / "apart.safetensors"
+    copy.write_bytes((kl_folder / "diffusion_pytorch_model.safetensors").read_bytes())
+    return copy
+
+
 def refused(ref: str) -> InputError:
     with pytest.raises(InputError) as caught:
         load_vae(ref)
@@ -56,10 +65,24 @@ class TestBundled:
 
 
 class TestWords:
-    def test_every_alias_is_a_hub_id_or_bundled(self) -> None:
+    def test_every_alias_is_a_hub_id_or_bundled_or_a_page(self) -> None:
+        import diffusers
+
         for name, alias in ALIASES.items():
-            assert alias.target == BUNDLED or HubId.parse(alias.target), name
-        assert {"sd-vae-ft-mse", "sd-vae-ft-ema", "sdxl-vae", "sdxl-vae-fp16-fix", "kl-f8-tiny"} <= ALIASES.keys()
+            if alias.target == BUNDLED:
+                continue
+            assert HubId.parse(alias.target) or alias.target.startswith("https://"), name
+            assert hasattr(diffusers, alias.class_name), name
+        asked_for = {"kl-f4", "kl-f8", "kl-f16", "vq-f8", "vae-ft-mse-840000", "sdxl-vae", "sdxl-vae-fp16-fix"}
+        assert asked_for | {"sd-vae-ft-mse", "sd-vae-ft-ema", "kl-f8-tiny", "flux2", "qwen-image"} <= ALIASES.keys()
+
+    @pytest.mark.parametrize("name", ["kl-f4", "kl-f8", "kl-f16", "kl-f32", "vq-f4", "vq-f8", "vq-f8-n256"])
+    def test_what_is_on_no_hub_says_where_it_is(self, name: str) -> None:
+        with pytest.raises(SetupError) as caught:
+            load_vae(name)
+        assert caught.value.exit_code == 3
+        assert f"https://ommer-lab.com/files/latent-diffusion/{name}.zip" in caught.value.message
+        assert "give the file" in caught.value.hint
 
     def test_aliases_cost_no_torch(self) -> None:
         code = "import sys, vaecheck.vae.aliases; sys.exit('torch' in sys.modules)"
@@ -87,6 +110,7 @@ class TestWords:
             ("a/b:vae", HubId("a/b", "vae")),
             ("a/b@refs/pr/1", HubId("a/b", None, "refs/pr/1")),
             ("a-b/c.d_e:x/y@v1.0", HubId("a-b/c.d_e", "x/y", "v1.0")),
+            ("a/b:v.safetensors@main", HubId("a/b", "v.safetensors", "main")),
             ("a", None),
             ("a/b/c", None),
             ("a/b:", None),
@@ -98,13 +122,38 @@ class TestWords:
 
 
 class TestFiles:
-    @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pt", ".bin"])
-    def test_a_single_file_is_not_read_yet(self, tmp_path: Path, suffix: str) -> None:
-        file = tmp_path / f"model{suffix}"
-        file.write_bytes(b"x")
-        error = refused(str(file))
-        assert "single files are not read yet" in error.message
-        assert "diffusers folder" in error.hint
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt", "model.vae", "model"])
+    def test_a_single_file_is_read_by_its_content(self, weights: Path, name: str) -> None:
+        vae, folder = load_vae(str(weights.rename(weights.with_name(name)))), load_vae(str(weights.parent / "kl"))
+        pixels = pictures(1, 64, 64)
+        assert torch.equal(vae.encode(pixels).mean, folder.encode(pixels).mean)
+        assert vae.card.recognised.startswith("diffusers VAE alone: f8, 4 latent channels")
+        assert (folder.card.recognised, vae.card.class_name) == ("", "AutoencoderKL")
+        assert vae.card.sha256 == folder.card.sha256
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt", "notes.txt"])
+    def test_a_file_that_holds_no_weights(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_bytes(b"x")
+        assert name in refused(str(tmp_path / name)).message
+
+    def test_the_weights_of_a_diffusers_folder_keep_its_config(self, kl_folder: Path) -> None:
+        edit_config(kl_folder, scaling_factor=1.5)
+        card = load_vae(str(kl_folder / "diffusion_pytorch_model.safetensors")).card
+        assert (card.scaling_factor, card.recognised) == (1.5, "")
+
+    def test_a_folder_with_one_weight_file(self, weights: Path, tmp_path: Path) -> None:
+        (tmp_path / "alone").mkdir()
+        weights.rename(tmp_path / "alone" / "vae.safetensors")
+        (tmp_path / "alone" / "README.md").write_text("")
+        assert load_vae(str(tmp_path / "alone")).card.f == 8
+
+    def test_a_folder_with_several_lists_them(self, weights: Path, tmp_path: Path) -> None:
+        (tmp_path / "several").mkdir()
+        for name in ("b.ckpt", "a.safetensors"):
+            (tmp_path / "several" / name).write_bytes(weights.read_bytes())
+        error = refused(str(tmp_path / "several"))
+        assert "2 weight files and no config.json: a.safetensors, b.ckpt" in error.message
+        assert str(tmp_path / "several" / "a.safetensors") in error.hint
 
     def test_a_python_file_without_its_factory(self, tmp_path: Path) -> None:
         (tmp_path / "own.py").write_text("")

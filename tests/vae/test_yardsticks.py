@@ -31,6 +31,23 @@ def test_linear_codec_is_the_best_of_its_rank(f: int, channels: int) -> None:
     assert error == pytest.approx(left_out, rel=1e-4)
 
 
+@pytest.mark.parametrize("image_channels", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_any_channels_and_floats(image_channels: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = (255 * torch.rand(3, image_channels, 16, 16, generator=generator)).to(dtype)
+    linear = Linear.fit(images.split(1), 4, 5)
+    pixels = to_pixels(images)
+    patches = torch.nn.functional.pixel_unshuffle(pixels, 4).flatten(2).transpose(1, 2).flatten(0, 1).double()
+    left_out = torch.linalg.svdvals(patches - patches.mean(0))[5:].square().sum().item()
+    error = (linear.decode(linear.encode(pixels).mean) - pixels).square().sum().item()
+    assert error == pytest.approx(left_out, rel=1e-4)
+    bicubic = Bicubic(4, image_channels)
+    assert bicubic.decode(bicubic.encode(pixels).mean).shape == pixels.shape
+    assert (linear.card.image_channels, bicubic.card.image_channels) == (image_channels, image_channels)
+    assert bicubic.card.latent_channels == image_channels
+
+
 def test_fit_does_not_depend_on_batches() -> None:
     images = pictures()
     whole, split = Linear.fit([images], 8, 4), Linear.fit(images.split(1), 8, 4)

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from vaecheck import __version__
-from vaecheck.cli import bench, demo, reconstruct, scale_factor, score, train, vaes, weights
+from vaecheck.cli import bench, demo, doctor, reconstruct, scale_factor, score, train, vaes, weights
 from vaecheck.cli.screen import errors
 from vaecheck.errors import VaecheckError
 from vaecheck.memory import keep_freed_memory
@@ -52,6 +52,7 @@ app.command("bench")(bench.command)
 app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 app.command("vaes")(vaes.command)
+app.command("doctor")(doctor.command)
 app.command("demo")(demo.command)
 
 

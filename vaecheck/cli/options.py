@@ -99,7 +99,8 @@ Images = Annotated[
     str | None,
     typer.Argument(
         metavar="IMAGES",
-        help="A folder, a file, a glob, a .txt list, tar shards 'data-{000..009}.tar', or 'samples'.",
+        help="A folder, a file, a glob, a .txt list, tar shards 'data-{000..009}.tar', .parquet files, "
+        "hf://datasets/OWNER/NAME[:SPLIT], or 'samples'.",
     ),
 ]
 Vae = Annotated[
@@ -227,7 +228,7 @@ def images_or_samples(images: str | None) -> str:
 
 
 def settings(given: Mapping[str, Any]) -> Settings:
-    """The Settings of a command, from its own parameters by name."""
+    """The Settings of a command, from its own parameters by name; its `context` says which of them were given."""
     from vaecheck.tasks.settings import Settings
 
     known = {name: value for name, value in given.items() if name in Settings.__dataclass_fields__}
@@ -238,4 +239,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
         known["metrics"] = names(known["metrics"])
     if "value_range" in known:
         known["value_range"] = value_range(known["value_range"])
+    if "context" in given:
+        sources = {name: given["context"].get_parameter_source(name) for name in known}
+        known["given"] = frozenset(name for name, source in sources.items() if source and source.name == "COMMANDLINE")
     return Settings(**known)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import typer
+
 from vaecheck.cli import options as o
 from vaecheck.cli import screen
 
 
 def command(
+    context: typer.Context,
     vae: o.Vae,
     images: o.Images = None,
     size: o.Size = 256,

@@ -11,6 +11,7 @@ from vaecheck.cli import screen
 
 
 def command(
+    context: typer.Context,
     originals: Annotated[str, typer.Argument(metavar="ORIGINALS", help="The pictures as they were.")],
     reconstructions: Annotated[str, typer.Argument(metavar="RECONSTRUCTIONS", help="The same, after some codec.")],
     size: o.Size = 256,
@@ -21,6 +22,7 @@ def command(
     icc: o.IccOption = o.Icc.ignore,
     background: o.Background = "white",
     max_pixels: o.MaxPixels = o.DEFAULT_MAX_PIXELS,
+    protocol: o.Protocol = None,
     metrics: o.Metrics = None,
     lpips_net: o.LpipsNetOption = o.LpipsNet.alex,
     inception_weights: o.InceptionWeights = None,

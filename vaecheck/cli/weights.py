@@ -1,4 +1,4 @@
-"""vaecheck weights list / fetch / verify / import"""
+"""vaecheck weights list / fetch / verify / import / convert"""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from vaecheck import weights
+from vaecheck.cli import convert, screen
 from vaecheck.cli import options as o
-from vaecheck.cli import screen
 from vaecheck.errors import WeightsError
 
-app = typer.Typer(help="The weight files of the metric networks.", no_args_is_help=True)
+app = typer.Typer(help="Weight files: those of the metric networks, and any VAE's, converted.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -53,27 +53,27 @@ def import_(
     screen.output().print(f"{found.name}: {found.path}", markup=False, soft_wrap=True)
 
 
+app.command("convert")(convert.command)
+
+
 def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:
     if json:
         screen.print_json([asdict(row) | {"found": _found(row)} for row in rows])
         return
     for row in rows:
         state = "absent" if row.found is None else "published" if row.found.published else "NOT the published file"
-        found = state if row.found is None else f"{state}, from {row.found.origin}"
         lines = [
-            ("state", found),
+            ("state", state if row.found is None else f"{state}, from {row.found.origin}"),
             ("file", str(row.found.path) if row.found else row.published.file_name),
             ("for", f"{', '.join(row.published.needed_by)} ({row.published.megabytes} MB)"),
+            ("source", row.published.url),
+            ("licence", row.published.licence),
+            *([("remedy", row.problem)] if row.problem else []),
         ]
-        lines.append(("source", row.published.url))
-        lines.append(("licence", row.published.licence))
-        if row.problem:
-            lines.append(("remedy", row.problem))
         with screen.stdout():
-            console = screen.output()
-            console.print(row.name, style="bold", markup=False)
+            screen.output().print(row.name, style="bold", markup=False)
             for name, text in lines:
-                console.print(f"  {name:8}{text}", markup=False, highlight=False, soft_wrap=True)
+                screen.output().print(f"  {name:8}{text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _found(row: weights.Listed) -> dict[str, object] | None:

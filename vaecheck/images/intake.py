@@ -1,4 +1,5 @@
-"""One file's bytes -> an 8-bit RGB picture. One policy each for what a picture file can hold, each counted.
+"""One file's bytes -> a picture of the channels that the VAE takes. One policy each for what a picture file can hold,
+each counted.
 
 Why the formats are tried here and not by Image.open: its bomb limit is a global of Pillow, warned of through
 Python's global warning filters, and threads share both; and it would hand a file named .png that holds
@@ -13,34 +14,34 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,  # noqa: F401  importing a plugin registers its format
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
     ImageCms,
-    ImageColor,
     ImageFile,
     Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,
+    TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
-from vaecheck.errors import InputError
-from vaecheck.images.sources import printable
+from vaecheck.images import arrays
+from vaecheck.images.entries import printable
+from vaecheck.images.planes import Deep, deep_planes, raw_mode_of, read_deep, tiff_tag
+from vaecheck.images.policy import MAX_PIXELS, BadPicture, IntakePolicy
+
+__all__ = ["MAX_PIXELS", "BadPicture", "IntakePolicy", "Picture", "read_picture"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
-MAX_PIXELS = 178_956_970  # twice Pillow's own MAX_IMAGE_PIXELS, where Pillow refuses too
 REASON_CHARACTERS = 160
+MOST_CHANNELS = 4
 
 ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258
-PHOTOMETRIC = 262
-WHITE_IS_ZERO = 0
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,55 +55,42 @@ JPEG2000_SIZE_MARKER = b"\xff\x4f\xff\x51"
 JPEG2000_BITS_OFFSET = 42  # of the first component's depth, from the marker on
 
 
-class BadPicture(InputError):
-    """A picture that cannot be used; the message is worded to follow its id ("is empty")."""
-
-
-@dataclass(frozen=True)
-class IntakePolicy:
-    """What to do where there is a choice.
-
-    background: any Pillow colour, behind transparency. icc: "ignore", as training loaders do, or "srgb".
-    max_pixels: larger pictures are refused before they are decoded.
-    """
-
-    background: str = "white"
-    icc: str = "ignore"
-    max_pixels: int = MAX_PIXELS
-
-    def __post_init__(self) -> None:
-        if self.icc not in ("ignore", "srgb"):
-            raise InputError(f"--icc {self.icc} is not known", hint="Use --icc ignore or --icc srgb.")
-        try:
-            ImageColor.getcolor(self.background, "RGB")
-        except ValueError as error:
-            hint = "Give a name (white), or hexadecimal (#808080)."
-            raise InputError(f"--background {self.background!r} is not a colour", hint=hint) from error
-
-
 @dataclass(frozen=True)
 class Picture:
-    """image: mode RGB, upright, first frame. notes: the policies that changed it."""
+    """images: one of mode RGB, or one for each channel of the VAE, of mode L, or F (float, [0, 255]) where the file
+    has more than 8 bits; upright, first frame. notes: the policies that changed it."""
 
-    image: Image.Image
+    images: tuple[Image.Image, ...]
     notes: frozenset[str]
+
+    @property
+    def image(self) -> Image.Image:
+        """The first of `images`, which is all there is of RGB and of grey."""
+        return self.images[0]
 
 
 def read_picture(data: bytes, policy: IntakePolicy) -> Picture:
-    """Decode one file to 8-bit RGB (H, W in its own size). Raises BadPicture, and nothing else.
+    """Decode one file, in its own size, to the channels of the policy. Raises BadPicture, and nothing else.
 
-    notes: exif_rotated, alpha_flattened, cmyk_converted, sixteen_bit_scaled, grey, animated_first_frame,
-    icc_profile, icc_converted, icc_broken.
+    3 channels: 8-bit RGB, deeper pictures rounded. 1: grey, colours by Pillow's weights of L, alpha flattened.
+    2 and 4: grey and RGB with their alpha as it is, opaque where there is none.
+    notes: exif_rotated, alpha_flattened, alpha_added, cmyk_converted, sixteen_bit_scaled, kept_as_float, clipped,
+    grey, colour_to_grey, animated_first_frame, icc_profile, icc_converted, icc_broken, icc_not_applied.
     """
     if not data:
         raise BadPicture("is empty")
     try:
+        if data.startswith(arrays.MAGIC):
+            planes, of_array = arrays.read_array(data, policy)
+            return Picture(_images(planes, policy.channels), of_array)
         image = _open(data)
         width, height = image.size
         if width * height > policy.max_pixels:
             raise BadPicture(
                 f"has {width * height} pixels ({width}x{height}), more than the limit of {policy.max_pixels}"
             )
+        if policy.channels > MOST_CHANNELS:
+            raise BadPicture(f"is a {image.format} picture; the {policy.channels} channels of this VAE need .npy files")
         return _convert(image, data, policy)
     except BadPicture:
         raise
@@ -112,6 +100,12 @@ def read_picture(data: bytes, policy: IntakePolicy) -> Picture:
         # Broad on purpose: on broken files Pillow's decoders raise whatever their code runs into (OSError,
         # ValueError, SyntaxError, struct.error, zlib.error, OverflowError, KeyError...), and none may end a run.
         raise BadPicture(f"cannot be decoded: {_words(error)}") from error
+
+
+def _images(planes: arrays.Planes, channels: int) -> tuple[Image.Image, ...]:
+    if channels == 3:
+        return (Image.fromarray(np.stack(planes, axis=2)),)
+    return tuple(Image.fromarray(plane) for plane in planes)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -124,6 +118,8 @@ def _open(data: bytes) -> ImageFile.ImageFile:
             return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             broken = f"has a broken {name} header: {_words(error)}"
+    if data.startswith(arrays.NPZ_MAGIC):
+        raise BadPicture("is a zip archive; of an .npz file, save each array as its own .npy")
     raise BadPicture(broken or f"is not a picture in a format known here: it begins with {data[:12]!r}")
 
 
@@ -137,37 +133,69 @@ def _convert(image: ImageFile.ImageFile, data: bytes, policy: IntakePolicy) -> P
     notes: set[str] = set()
     if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's others are previews and depth
         notes.add("animated_first_frame")
-    deep = _is_deep(image, data)
-    photometric = _tiff_tag(image, PHOTOMETRIC)
-    raw_mode = _raw_mode(image)
+    has_more_bits = _is_deep(image, data)
+    raw_mode = raw_mode_of(image)
     turned = _orientation(image)
+    deep = None
+    if image.mode.startswith(("I", "F")) or (has_more_bits and (policy.channels != 3 or policy.value_range)):
+        deep = read_deep(image, raw_mode, lambda: _open(data), policy)
+    if deep is None and has_more_bits and policy.value_range:
+        raise BadPicture("holds 16-bit colours in a layout that only 8 bits are read of: save it as PNG or .npy")
     image.load()
-
-    if image.mode.startswith(("I", "F")):
-        colour, alpha = _scale_to_8_bits(image, raw_mode, inverted=photometric == WHITE_IS_ZERO)
-        deep = True
+    if deep is None:
+        if has_more_bits:
+            notes.add("sixteen_bit_scaled")
+        images = _of_8_bits(*_split_alpha(image, raw_mode), image.info.get("icc_profile"), policy, notes)
     else:
-        colour, alpha = _split_alpha(image, raw_mode)
-    if deep:
-        notes.add("sixteen_bit_scaled")
-    if colour.mode in ("1", "L"):
-        notes.add("grey")
-    if colour.mode == "CMYK":
-        notes.add("cmyk_converted")
-
-    rgb = _to_rgb(colour, image.info.get("icc_profile"), policy, notes)
-    if alpha is not None and alpha.getextrema() != (255, 255):
-        flat = Image.new("RGB", rgb.size, ImageColor.getcolor(policy.background, "RGB"))
-        flat.paste(rgb, mask=alpha)
-        rgb = flat
-        notes.add("alpha_flattened")
+        images = _of_more_bits(deep, image.info.get("icc_profile"), policy, notes)
 
     # Pillow turns a TIFF while loading it and then drops the tag: only what is left is ours to turn.
     if turned:
         notes.add("exif_rotated")
-        left = _orientation(image)
-        rgb = rgb.transpose(UPRIGHT[left]) if left else rgb
-    return Picture(rgb, frozenset(notes))
+        if left := _orientation(image):
+            images = tuple(plane.transpose(UPRIGHT[left]) for plane in images)
+    return Picture(images, frozenset(notes))
+
+
+def _of_8_bits(
+    colour: Image.Image, alpha: Image.Image | None, profile: object, policy: IntakePolicy, notes: set[str]
+) -> tuple[Image.Image, ...]:
+    is_grey = colour.mode in ("1", "L")
+    if is_grey and policy.channels > 2:
+        notes.add("grey")
+    if colour.mode == "CMYK":
+        notes.add("cmyk_converted")
+    rgb = _to_rgb(colour, profile, policy, notes)
+    if policy.channels in (1, 3) and alpha is not None and alpha.getextrema() != (255, 255):
+        flat = Image.new("RGB", rgb.size, policy.background_rgb)
+        flat.paste(rgb, mask=alpha)
+        rgb = flat
+        notes.add("alpha_flattened")
+    if policy.channels == 3:
+        return (rgb,)
+    if policy.channels <= 2 and not is_grey:
+        notes.add("colour_to_grey")
+    planes = rgb.split() if policy.channels == 4 else (rgb.convert("L"),)
+    if policy.channels == 1:
+        return planes
+    if alpha is None:
+        notes.add("alpha_added")
+    return (*planes, Image.new("L", rgb.size, 255) if alpha is None else alpha)
+
+
+def _of_more_bits(deep: Deep, profile: object, policy: IntakePolicy, notes: set[str]) -> tuple[Image.Image, ...]:
+    """Planes of mode F; 8-bit RGB for a VAE of RGB, which goes the way of 8-bit pictures from there on."""
+    if policy.channels == 3:
+        notes |= {"sixteen_bit_scaled", *(["clipped"] if deep.clipped else [])}
+        colour = np.rint(deep.colour).astype(np.uint8)
+        alpha = None if deep.alpha is None else Image.fromarray(np.rint(deep.alpha).astype(np.uint8))
+        return _of_8_bits(
+            Image.fromarray(colour.squeeze(2) if colour.shape[2] == 1 else colour), alpha, profile, policy, notes
+        )
+    notes.add("kept_as_float")
+    if isinstance(profile, bytes) and profile:
+        notes |= {"icc_profile", *(["icc_not_applied"] if policy.icc == "srgb" else [])}
+    return _images(deep_planes(deep, policy, notes), policy.channels)
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -177,28 +205,6 @@ def _orientation(image: Image.Image) -> int | None:
     except Exception:  # EXIF is foreign binary data, parsed by Pillow in Python; see read_picture
         return None
     return value if isinstance(value, int) and value in UPRIGHT else None
-
-
-def _scale_to_8_bits(image: Image.Image, raw_mode: str, *, inverted: bool) -> tuple[Image.Image, Image.Image | None]:
-    """I;16, I and F -> L by the value range of the format, never clamped: 16 bits as round(v / 257)."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise BadPicture("holds floating-point values outside [0, 1], which have no agreed white")
-        white = 1
-    elif image.mode == "I" and image.format not in ("PNG", "PPM"):
-        raise BadPicture("holds signed or 32-bit integers, which have no agreed white; save it with 8 or 16 bits")
-    else:
-        white = 4095 if raw_mode == "I;12" else 65535
-    scaled: NDArray[np.float32] = values.astype(np.float32)
-    scaled *= np.float32(255 / white)
-    if inverted:
-        np.subtract(255, scaled, out=scaled)
-    grey = Image.fromarray(np.rint(scaled, out=scaled).astype(np.uint8))
-    hidden = image.info.get("transparency")
-    if not isinstance(hidden, int):
-        return grey, None
-    return grey, Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
 
 
 def _split_alpha(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.Image | None]:
@@ -243,17 +249,10 @@ def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
-def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """How the samples lie in the file, in Pillow's words: "RGB;16B", "L;4"."""
-    arguments = image.tile[0].args if image.tile else ""
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
 def _is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Whether colours of more than 8 bits are reduced by Pillow itself, which leaves no trace in the mode."""
     if image.format == "TIFF":
-        bits = _tiff_tag(image, BITS_PER_SAMPLE)
+        bits = tiff_tag(image, BITS_PER_SAMPLE)
         return max(bits) > 8 if isinstance(bits, tuple) else False
     if image.format == "PPM":
         arguments = image.tile[0].args if image.tile else ()
@@ -262,8 +261,4 @@ def _is_deep(image: ImageFile.ImageFile, data: bytes) -> bool:
         marker = data.find(JPEG2000_SIZE_MARKER)
         depth = data[marker + JPEG2000_BITS_OFFSET : marker + JPEG2000_BITS_OFFSET + 1]
         return marker >= 0 and bool(depth) and (depth[0] & 0x7F) + 1 > 8
-    return ";16" in _raw_mode(image)
-
-
-def _tiff_tag(image: Image.Image, tag: int) -> object:
-    return image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    return ";16" in raw_mode_of(image)

@@ -3,6 +3,9 @@
 Why threads: Pillow lets go of the interpreter's lock while it decodes and resizes, so threads cost neither the
 start of processes nor copies between them. Why a bounded look-ahead: memory stays flat in the number of
 pictures, however slow the model is.
+
+Why pictures of one kind wait for each other: a batch has one shape, and photographs come in many. Left in their order,
+every second one would go through the model alone. What waits is bounded in bytes, not in pictures.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ from vaecheck.images.sources import ImageSet
 from vaecheck.results.types import SkippedImage
 
 BATCHES_AHEAD = 2
+BYTES_AHEAD = 1 << 28
+"""Of pictures decoded ahead, if all were as large as the largest so far; one for each thread is allowed anyway."""
+BYTES_HELD = 1 << 28
+"""Of pictures that wait for others of their kind."""
 REASONS_SHOWN = 3
 
 
@@ -35,26 +42,64 @@ class Images:
     """One batch. image: (B, channels, H, W), uint8 or float32 in [0, 255] (see Ready), on the CPU.
 
     valid: (H, W) to crop back to after decoding; H, W of the batch unless fit is "pad".
+    places: of each among the pictures that can be used, counted from 0, in the order of the source.
     """
 
     ids: tuple[str, ...]
     image: Tensor
     valid: tuple[int, int]
+    places: tuple[int, ...] = ()
+
+
+Kind = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A picture that waits for its batch."""
+
+    place: int
+    picture: Ready
+
+
+class _Held:
+    """The pictures that wait, by kind, in the order in which each kind first came."""
+
+    def __init__(self) -> None:
+        self.batches: dict[Kind, list[_Waiting]] = {}
+        self.bytes = 0
+
+    def add(self, waiting: _Waiting) -> int:
+        """How many of its kind there are now."""
+        batch = self.batches.setdefault(waiting.picture.kind, [])
+        batch.append(waiting)
+        self.bytes += waiting.picture.array.nbytes
+        return len(batch)
+
+    def take(self, kind: Kind) -> list[_Waiting]:
+        batch = self.batches.pop(kind)
+        self.bytes -= len(batch) * batch[0].picture.array.nbytes
+        return batch
 
 
 class Loader:
-    """Batches in the order of the ids. What it counted is that of the latest pass, up to the latest batch.
+    """Batches of pictures of one kind, in the order of the source where all are of one kind.
 
+    What it counted is that of the latest pass, up to the latest batch.
     skipped: pictures left out, with reasons. notes: pictures that each intake policy changed, and "enlarged".
     count: pictures given out. digests: sha256 of the pixels of each, by id. seconds: time the consumer waited.
     """
 
-    def __init__(self, images: ImageSet, intake: Intake, *, batch_size: int, workers: int = 1) -> None:
+    def __init__(
+        self, images: ImageSet, intake: Intake, *, batch_size: int, workers: int = 1, batch_pixels: int | None = None
+    ) -> None:
+        """batch_size: pictures in a batch, at most. batch_pixels: H x W of all of them, at most; one may have more."""
         if batch_size < 1:
             raise InputError(f"--batch-size {batch_size} is no batch", hint="Give 1 or more.")
         self.images = images
         self.intake = intake
         self.batch_size = batch_size
+        self.batch_pixels = batch_pixels
         self.workers = max(1, workers)
         self._reset()
 
@@ -77,28 +122,37 @@ class Loader:
         return fingerprint(self.digests)
 
     def __iter__(self) -> Iterator[Images]:
-        """One pass. A picture of another shape than the one before it starts a new batch.
+        """One pass. Pictures wait for others of their kind, until there is a batch of them or BYTES_HELD is reached.
 
         Raises InputError at the first bad picture with bad_images "fail", and when no picture is left.
         """
         self._reset()
-        batch: list[Ready] = []
+        place, held = 0, _Held()
         with closing(self._in_order()) as pictures:
             for picture in pictures:
                 if isinstance(picture, SkippedImage):
                     self._skip(picture)
                     continue
-                if batch and picture.kind != batch[0].kind:
-                    yield self._give_out(batch)
-                    batch = []
-                batch.append(picture)
-                if len(batch) == self.batch_size:
-                    yield self._give_out(batch)
-                    batch = []
-        if batch:
-            yield self._give_out(batch)
+                if held.add(_Waiting(place, picture)) == self._room_for(picture):
+                    yield self._give_out(held.take(picture.kind))
+                while len(held.batches) > 1 and held.bytes > BYTES_HELD:
+                    yield self._give_out(held.take(self._fullest(held.batches)))
+                place += 1
+        for kind in tuple(held.batches):
+            yield self._give_out(held.take(kind))
         if not self.count:
             self._refuse_nothing()
+
+    def _room_for(self, picture: Ready) -> int:
+        """Pictures in a batch of this kind."""
+        if self.batch_pixels is None:
+            return self.batch_size
+        pixels: int = picture.array[0].size
+        return max(1, min(self.batch_size, self.batch_pixels // pixels))
+
+    def _fullest(self, held: Mapping[Kind, list[_Waiting]]) -> Kind:
+        """The kind nearest to its batch; of equals, the one that has waited longest."""
+        return max(held, key=lambda kind: len(held[kind]) / self._room_for(held[kind][0].picture))
 
     def _in_order(self) -> Generator[Ready | SkippedImage, None, None]:
         """Pictures in order, a bounded number being decoded ahead; closing it ends its threads."""
@@ -106,10 +160,15 @@ class Loader:
         executor = ThreadPoolExecutor(self.workers, thread_name_prefix="vaecheck-pictures")
         try:
             entries = iter(self.images)
-            waiting = deque(executor.submit(prepare, entry, self.intake) for entry in islice(entries, ahead))
+            largest, room = 0, self.workers
+            waiting = deque(executor.submit(prepare, entry, self.intake) for entry in islice(entries, room))
             while waiting:
                 picture = self._wait_for(waiting.popleft())
-                waiting.extend(executor.submit(prepare, entry, self.intake) for entry in islice(entries, 1))
+                if isinstance(picture, Ready):
+                    largest = max(largest, picture.array.nbytes)
+                    room = max(self.workers, min(ahead, BYTES_AHEAD // largest))
+                more = islice(entries, max(0, room - len(waiting)))
+                waiting.extend(executor.submit(prepare, entry, self.intake) for entry in more)
                 yield picture
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -120,12 +179,14 @@ class Loader:
         self.seconds += time.perf_counter() - start
         return picture
 
-    def _give_out(self, batch: list[Ready]) -> Images:
-        for picture in batch:
+    def _give_out(self, batch: list[_Waiting]) -> Images:
+        pictures = [waiting.picture for waiting in batch]
+        for picture in pictures:
             self.notes.update(picture.notes)
             self.digests[picture.id] = picture.digest
-        image = torch.from_numpy(np.stack([picture.array for picture in batch]))
-        return Images(tuple(picture.id for picture in batch), image, batch[0].valid)
+        image = torch.from_numpy(np.stack([picture.array for picture in pictures]))
+        ids, places = tuple(picture.id for picture in pictures), tuple(waiting.place for waiting in batch)
+        return Images(ids, image, pictures[0].valid, places)
 
     def _skip(self, picture: SkippedImage) -> None:
         if self.intake.bad_images == "fail":

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaecheck.errors import InputError
-from vaecheck.images.intake import MAX_PIXELS, IntakePolicy, read_picture
+from vaecheck.images.entries import Entry
+from vaecheck.images.intake import read_picture
+from vaecheck.images.policy import MAX_PIXELS, IntakePolicy
 from vaecheck.images.preprocess import check_size, fit_picture
-from vaecheck.images.sources import Entry
 from vaecheck.results.types import SkippedImage
 
 
@@ -41,14 +42,15 @@ class Intake:
 
     @property
     def policy(self) -> IntakePolicy:
-        return IntakePolicy(self.background, self.icc, self.max_pixels)
+        return IntakePolicy(self.background, self.icc, self.max_pixels, self.channels, self.value_range)
 
 
 @dataclass(frozen=True)
 class Ready:
     """One picture, decoded and fitted.
 
-    array: (channels, H, W), uint8, or float32 in [0, 255] where it has more than 8 bits. digest: sha256 of the array.
+    array: (channels, H, W), uint8, or float32 in [0, 255] where it has more than 8 bits (with 3 channels never, but
+    for a public fit of floats). digest: sha256 of the array.
     """
 
     id: str
@@ -67,13 +69,16 @@ def prepare(entry: Entry, intake: Intake) -> Ready | SkippedImage:
     """Read, decode and fit one picture; a picture that cannot be used comes back as its reason."""
     try:
         picture = read_picture(entry.read(), intake.policy)
-        fitted = fit_picture(picture.image, size=intake.size, fit=intake.fit, multiple=intake.multiple)
+        planes = [
+            fit_picture(image, size=intake.size, fit=intake.fit, multiple=intake.multiple) for image in picture.images
+        ]
     except InputError as error:
         return SkippedImage(entry.id, error.message)
     except MemoryError:
         return SkippedImage(entry.id, "does not fit into memory")
+    fitted = planes[0]
     notes = picture.notes | ({"enlarged"} if fitted.enlarged else frozenset())
-    array = np.ascontiguousarray(fitted.array.transpose(2, 0, 1))
+    array = np.ascontiguousarray(np.concatenate([plane.array.transpose(2, 0, 1) for plane in planes]))
     return Ready(entry.id, array, fitted.valid, notes, _digest(array))
 
 

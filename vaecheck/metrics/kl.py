@@ -16,6 +16,9 @@ from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
 DETERMINISTIC = "the encoder is deterministic: it has no posterior variance, so no KL"
+QUANTISED = (
+    "quantised: no posterior, so no KL; codebook_use and codebook_perplexity say how much of the codebook is used"
+)
 DEFINITIONS = {
     "kl_nats_per_image": "KL(q(z|x), N(0, I)) summed over the latents of a picture, mean over pictures",
     "kl_nats_per_element": "the same, divided by the number of latent elements",
@@ -46,12 +49,13 @@ class KL:
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
         self.rows = Rows(3)
-        self.deterministic = Sum()
+        self.without = Sum()  # pictures without a posterior variance: of any model, of quantised ones
 
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
         if batch.posterior.log_var is None:
-            self.deterministic.add(np.array([float(len(batch.ids))]))
+            quantised = batch.posterior.codes is not None
+            self.without.add(len(batch.ids) * np.array([1.0, float(quantised)]))
             return
         nats = kl_nats(batch.posterior).cpu().numpy()[:, None]
         nats = np.where(np.isfinite(nats), nats, NON_FINITE)
@@ -60,7 +64,7 @@ class KL:
         self.rows.add(batch.ids, nats / [1.0, elements, pixels * math.log(2)])
 
     def cells(self) -> Mapping[str, Cell]:
-        return {"rows": self.rows, "deterministic": self.deterministic}
+        return {"rows": self.rows, "without": self.without}
 
     def columns(self) -> dict[str, tuple[float | None, ...]]:
         if not len(self.rows):
@@ -68,9 +72,10 @@ class KL:
         return {"kl_nats_per_image": finite_or_none(self.rows.ordered()[:, 0])}
 
     def compute(self) -> tuple[Measure, ...]:
-        if self.deterministic.value is not None:
+        if self.without.value is not None:
+            reason = QUANTISED if self.without.value[1] else DETERMINISTIC
             return tuple(
-                Measure(name, None, UNITS[name], None, 0, text, status="unavailable", reason=DETERMINISTIC)
+                Measure(name, None, UNITS[name], None, 0, text, status="unavailable", reason=reason)
                 for name, text in DEFINITIONS.items()
             )
         values = self.rows.ordered()

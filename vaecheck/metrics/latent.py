@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vaecheck.errors import NotEnoughImages
 from vaecheck.metrics.cells import Cell, Rows, Sum
@@ -14,14 +17,14 @@ from vaecheck.metrics.intervals import bootstrap_ci95
 from vaecheck.metrics.per_image import finite_or_none
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_float64
-from vaecheck.results.types import Measure
+from vaecheck.results.types import LatentScaling, Measure
 
 DEFINITIONS = {
     "latent_mean": "mean over all elements of all raw latents",
     "latent_std": "standard deviation over all elements of all raw latents (population)",
     "posterior_std": "root of the mean posterior variance over all elements",
     "latent_shape": "channels, height and width of one picture's latents",
-    "compression_ratio": "pixel values (3 H W) over latent values (C h w)",
+    "compression_ratio": "pixel values (3 H W for RGB) over latent values (C h w)",
 }
 ELEMENTS, SUM_MEAN, SUM_MEAN_SQ, SUM_VAR, SUM_USED, SUM_USED_SQ = range(6)
 PIXEL_VALUES, CHANNELS, HEIGHT, WIDTH, STOCHASTIC = range(6, 11)
@@ -41,8 +44,33 @@ class Moments:
         return float(np.hypot(self.std_of_means, self.posterior_std))
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """Posterior samples after a shipped scaling: over all elements, and the channel whose std is farthest from 1.
+
+    worst_channel: of the folded latents, those that the scaling has a figure for; where all share one, of the latents.
+    """
+
+    mean: float
+    std: float
+    worst_channel: int
+    worst_std: float
+
+
+def fold(latents: Tensor, patch: int) -> Tensor:
+    """(B, C, h, w) -> (B, C * patch^2, n): every position of a patch is a channel, in pixel_unshuffle's order.
+
+    That order is channel, row in the patch, column in the patch. Sides that are no multiple are filled with zeros.
+    """
+    height, width = latents.shape[-2:]
+    whole = F.pad(latents, (0, -width % patch, 0, -height % patch))
+    return F.pixel_unshuffle(whole, patch).flatten(2)
+
+
 class LatentMoments:
     """latent_mean, latent_std, posterior_std, latent_shape, compression_ratio; and Moments for `scale-factor`.
+
+    patch: moments are kept for each channel and each position in patches of that side (LatentScaling.patch).
 
     latent_mean and latent_std are of the latents that were decoded: posterior means with --posterior mode,
     samples with --posterior sample.
@@ -55,28 +83,30 @@ class LatentMoments:
     name = "latent"
     needs = frozenset({Need.POSTERIOR})
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, seed: int = 0, patch: int = 1) -> None:
         self.seed = seed
+        self.patch = patch
         self.rows = Rows(11)
         self.channel_sums = Sum()
 
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
         assert batch.latents is not None
-        mean = to_float64(batch.posterior.mean).flatten(2)  # (B, C, h*w)
-        used = to_float64(batch.latents).flatten(2)
+        mean = fold(to_float64(batch.posterior.mean), self.patch)
+        used = fold(to_float64(batch.latents), self.patch)
         log_var = batch.posterior.log_var
-        var = to_float64(log_var).exp().flatten(2) if log_var is not None else mean.new_zeros(mean.shape)
+        var = mean.new_zeros(mean.shape) if log_var is None else fold(to_float64(log_var).exp(), self.patch)
         finite = (mean + var + used).flatten(1).isfinite().all(1).cpu().numpy()
         per_channel = [mean.sum(2), (mean**2).sum(2), var.sum(2), used.sum(2), (used**2).sum(2)]
-        sums = np.stack([part.cpu().numpy() for part in per_channel], axis=1)  # (B, 5, C)
+        sums = np.stack([part.cpu().numpy() for part in per_channel], axis=1)  # (B, 5, C * patch^2)
         shape = batch.posterior.mean.shape[1:]
         images = len(batch.ids)
         elements = np.full((images, 1), shape.numel())
         fixed = np.tile([batch.original[0].numel(), *shape, float(log_var is not None)], (images, 1))
         sums[~finite] = np.nan
         self.rows.add(batch.ids, np.concatenate([elements, sums.sum(2), fixed], axis=1))
-        counts = np.full((1, sums.shape[2]), finite.sum() * shape.numel() / shape[0])
+        ones = torch.ones((1, *shape), dtype=torch.float64)
+        counts = finite.sum() * fold(ones, self.patch).sum(2).numpy()
         self.channel_sums.add(np.concatenate([counts, sums[finite].sum(0)]))
 
     def cells(self) -> Mapping[str, Cell]:
@@ -97,9 +127,38 @@ class LatentMoments:
 
     def channel_moments(self) -> tuple[Moments, ...]:
         """One for each latent channel."""
+        sums = self._channel_sums()
+        return tuple(_moments(column) for column in sums.reshape(len(sums), -1, self.patch**2).sum(2).T)
+
+    def folded_moments(self) -> tuple[tuple[Moments, ...], NDArray[np.float64]]:
+        """One for each channel of the folded latents, and the share of all elements that each has."""
+        sums = self._channel_sums()
+        return tuple(_moments(column) for column in sums.T), sums[ELEMENTS] / sums[ELEMENTS].sum()
+
+    def scaled(self, scaling: LatentScaling) -> Scaled | None:
+        """What the scaling makes of these latents, exactly; None where it is of other channels than these.
+
+        Of channel c with share p_c of the elements, mean m_c and std s_c after its own affine map, the whole has the
+        mean m = sum p_c m_c and the variance sum p_c (s_c^2 + (m_c - m)^2) (the law of total variance).
+        """
+        channels, shares = self.folded_moments()
+        factor = 1.0 if scaling.scaling_factor is None else scaling.scaling_factor
+        shifts, gains = np.full(len(channels), scaling.shift_factor or 0.0), np.full(len(channels), factor)
+        if scaling.channel_means is not None and scaling.channel_stds is not None:
+            if scaling.patch != self.patch or len(scaling.channel_stds) != len(channels):
+                return None
+            shifts, gains = np.array(scaling.channel_means), factor / np.array(scaling.channel_stds)
+        means = (np.array([channel.mean for channel in channels]) - shifts) * gains
+        stds = np.array([channel.std for channel in channels]) * np.abs(gains)
+        mean = float(shares @ means)
+        with np.errstate(divide="ignore"):
+            worst = int(np.abs(np.log(stds)).argmax())
+        return Scaled(mean, float(np.sqrt(shares @ (stds**2 + (means - mean) ** 2))), worst, float(stds[worst]))
+
+    def _channel_sums(self) -> NDArray[np.float64]:
         self._rows()
         assert self.channel_sums.value is not None
-        return tuple(_moments(column) for column in self.channel_sums.value.T)
+        return self.channel_sums.value
 
     def scaling_factor_ci95(self) -> tuple[float, float] | None:
         """95 % bootstrap interval over images of 1 / std of posterior samples."""

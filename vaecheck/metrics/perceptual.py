@@ -112,6 +112,37 @@ class Inception(FeatureExtractor):
         )
 
 
+class PyTorchFIDInception(FeatureExtractor):
+    """The same network as Inception, from the same file, behind pytorch-fid's preprocessing.
+
+    features: uint8 or float32 [0, 255] (B, 3, H, W) -> float32 (B, 2048); floats are not clamped.
+    Preprocessing: bilinear resize to 299x299 with half-pixel offsets, then [-1, 1].
+    Raises WeightsError as Inception does.
+    Source: Seitzer 2020, pytorch-fid 0.3; its pt_inception-2015-12-05-6726825d.pth is the file of Inception.
+    Checked against torch_fidelity's layers behind that preprocessing, 1e-5.
+    Differs from Inception in its resize and in white, which is 1 here and 127 / 128 there.
+    """
+
+    def __init__(self, path: Path, sha256: str, published: bool, device: torch.device | str = "cpu") -> None:
+        trunk = _inception_trunk(path).to(device)
+
+        def network(images: Tensor) -> Tensor:
+            side = (INCEPTION_SIDE, INCEPTION_SIDE)
+            resized = F.interpolate(to_pixels(images), size=side, mode="bilinear", align_corners=False)
+            return cast(Tensor, trunk(resized).flatten(1))
+
+        super().__init__(
+            "pytorch_fid",
+            "the 2,048 pooled features of TensorFlow's Inception 2015-12-05, as pytorch-fid has them (bilinear resize "
+            "of floats to 299x299, no antialias)",
+            2048,
+            network,
+            sha256=sha256,
+            published=published,
+            device=device,
+        )
+
+
 class EfficientNetLite0(FeatureExtractor):
     """EfficientNet-Lite0 up to its 1,280 pooled features, with ImageNet weights from the package registry.
 

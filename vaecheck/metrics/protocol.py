@@ -31,6 +31,7 @@ class Batch:
     finite: bool (B,), False where the decoder gave NaN or infinity; such a picture has no per-image value.
     pixels, reconstruction_pixels: float32 in [-1, 1], as encoded and as decoded, the latter not clamped.
     padded: (rows, columns) that were added to reach the VAE's multiple and cropped off again.
+    places: of the pictures among all that were read, counted from 0, in the order of their source.
     """
 
     ids: tuple[str, ...]
@@ -42,6 +43,7 @@ class Batch:
     finite: Tensor | None = None
     pixels: Tensor | None = None
     padded: tuple[int, int] = (0, 0)
+    places: tuple[int, ...] = ()
 
 
 View = Callable[[Batch], tuple[Tensor, Tensor]]

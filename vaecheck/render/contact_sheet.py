@@ -10,11 +10,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from vaecheck.errors import InputError
 from vaecheck.render.printable import printable, shortened
@@ -30,6 +31,7 @@ WINDOW_COLUMNS = ("worst window, original", "worst window, reconstruction")
 _ROLES = {"worst": "Worst by PSNR", "median": "Nearest to the median", "best": "Best by PSNR"}
 _PAPER, _INK, _FAINT, _BAND = (255, 255, 255), (24, 24, 27), (82, 82, 91), (228, 228, 231)
 _NEUTRAL = (128, 128, 128)
+_NO_LETTER = "\uffff"
 _MARGIN, _GAP = 16, 8
 _STRIP, _GROUP, _CAPTION = 36, 40, 28
 _Array = NDArray[np.uint8]
@@ -96,7 +98,7 @@ def difference(shown: Shown) -> _Array:
 
 def _row(shown: Shown, *, window: bool = False) -> _RowOfCells:
     cells, note = _cells(shown, LARGEST_SIDE)
-    caption = f"{shortened(_in_ascii(shown.id), 56)}   {psnr_in_words(shown)}{note}"
+    caption = f"{shortened(_drawable(shown.id), 56)}   {psnr_in_words(shown)}{note}"
     return _RowOfCells(caption, cells + _windows(shown, cells[0].size) if window else cells)
 
 
@@ -139,13 +141,28 @@ def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int
     return int(top), int(left)
 
 
-def _in_ascii(text: str) -> str:
-    r"""Pillow's built-in font has ASCII only: other letters are shown as escapes, so that ids stay apart."""
-    return printable(text).encode("ascii", "backslashreplace").decode("ascii")
+def _drawable(text: str) -> str:
+    r"""Letters that the font lacks are shown as escapes such as \u5199, so that ids stay apart."""
+    return "".join(
+        letter if letter.isascii() or _has(letter) else letter.encode("ascii", "backslashreplace").decode("ascii")
+        for letter in printable(text)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _has(letter: str) -> bool:
+    """Whether the font draws more than its sign for an unknown letter."""
+    return bytes(_font(14).getmask(letter)) != bytes(_font(14).getmask(_NO_LETTER))
 
 
 @lru_cache(maxsize=4)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans as matplotlib ships it, which has the alphabets of Europe; else Pillow's own, which has ASCII."""
+    spec = find_spec("matplotlib")  # its folder alone: importing it takes a second
+    for folder in spec.submodule_search_locations or () if spec else ():
+        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file() and features.check("freetype2"):
+            return ImageFont.truetype(path, size)
     return ImageFont.load_default(size=size)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from vaecheck.render import figures, tables
+from vaecheck.render import figures, published, tables
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import verdict
 from vaecheck.results.types import Result, Scaling
@@ -27,7 +27,7 @@ _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", "&#58;//"), (
 def to_markdown(result: Result) -> str:
     """The whole report as GitHub-flavoured Markdown; pictures are named by their files beside it."""
     parts = [f"# {escape(tables.title(result))}", f"**{escape(verdict(result).sentence)}**"]
-    parts += [paragraph(line) for line in (tables.vae_in_words(result), tables.data_in_words(result)) if line]
+    parts += [paragraph(line) for line in tables.head(result)]
     for section in tables.sections(result):
         head = ["metric", "value", "95 % interval", "better", *section.yardsticks, "n", "in words"]
         rows = [
@@ -37,6 +37,7 @@ def to_markdown(result: Result) -> str:
         parts += [f"## {escape(section.title)}", _table(head, rows)]
     parts += _list("Yardsticks", tables.yardstick_notes(result))
     parts += _list("Notes", (f"{note.subject}: {note.reason}" for note in tables.notes(result)))
+    parts += _published(result)
     parts += _images(result)
     if result.unet_cost:
         rows = [[*cells, "this VAE" if own else ""] for *cells, own in tables.unet_cost(result)]
@@ -48,7 +49,7 @@ def to_markdown(result: Result) -> str:
         parts += _scaling(result.scaling)
     parts += _list("Pictures", tables.intake(result))
     parts += _skipped(result)
-    parts += _list("Warnings", result.warnings)
+    parts += _list("Warnings", tables.warnings(result))
     parts += ["## Settings", _table(["setting", "value"], tables.settings(result))] if result.settings else []
     parts += ["## Environment", _table(["", ""], tables.environment(result))]
     return "\n\n".join(parts) + "\n"
@@ -81,6 +82,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _list(heading: str, entries: Iterable[str]) -> list[str]:
     lines = [f"- {paragraph(entry)}" for entry in entries]
     return [f"## {heading}", "\n".join(lines)] if lines else []
+
+
+def _published(result: Result) -> list[str]:
+    beside = published.beside(result)
+    if beside is None:
+        return []
+    notes = "\n".join(f"- {paragraph(note)}" for note in beside.notes)
+    return [f"## {published.TITLE}", _table([escape(name) for name in beside.head], beside.rows), notes]
 
 
 def _images(result: Result) -> list[str]:

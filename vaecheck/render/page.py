@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from vaecheck.render import contact_sheet, figures, tables
+from vaecheck.render import contact_sheet, figures, published, tables
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import Verdict, is_quality, verdict
 from vaecheck.results.types import Result, Shown
@@ -54,7 +54,7 @@ def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | Non
         "vae_name": result.vae.ref if result.vae else "",
         "verdict": judged,
         "level_word": _LEVEL_WORDS[judged.level],
-        "facts": [line for line in (tables.vae_in_words(result), tables.data_in_words(result)) if line],
+        "facts": tables.head(result),
         "quality": [section for section in sections if is_quality(section.rows[0].name)],
         "others": [section for section in sections if not is_quality(section.rows[0].name)],
         "yardsticks": tables.yardstick_notes(result),
@@ -67,7 +67,9 @@ def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | Non
         "skipped_heading": f"{figures.count(len(skipped), 'picture')} skipped",
         "skipped": [(picture.id, picture.reason) for picture in skipped[:SKIPPED_SHOWN]],
         "skipped_more": f"{len(skipped) - SKIPPED_SHOWN:,}" if len(skipped) > SKIPPED_SHOWN else "",
-        "warnings": result.warnings,
+        "warnings": tables.warnings(result),
+        "published_title": published.TITLE,
+        "published": published.beside(result),
         "settings": tables.settings(result),
         "environment": tables.environment(result),
     }
@@ -140,6 +142,6 @@ def _shown_as_text(value: Any) -> Any:
         return {key: _shown_as_text(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_shown_as_text(item) for item in value)
-    if isinstance(value, (tables.Section, tables.Row, Verdict)) and is_dataclass(value):
+    if isinstance(value, (tables.Section, tables.Row, published.Beside, Verdict)) and is_dataclass(value):
         return replace(value, **{field.name: _shown_as_text(getattr(value, field.name)) for field in fields(value)})
     return value

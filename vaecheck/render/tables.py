@@ -5,6 +5,7 @@ Why one place: three renderers that each chose their own rows and digits would s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 from vaecheck.render import figures
 from vaecheck.render.figures import ABSENT
 from vaecheck.render.verdict import is_quality, judge
-from vaecheck.results.types import Measure, Result, Scaling, Yardstick
+from vaecheck.results.types import LatentScaling, Measure, Result, Scaling, Yardstick
 
 Pairs = tuple[tuple[str, str], ...]
+
+RGB, EIGHT_BITS = 3, 255
 
 _TITLES = {
     "psnr_db": "PSNR",
@@ -24,9 +27,15 @@ _TITLES = {
     "lpips_squeeze": "LPIPS (SqueezeNet)",
     "rfid": "rFID",
     "kid": "KID",
+    "psnr_border_db": "PSNR beside the padding",
+    "psnr_inside_db": "PSNR elsewhere in the same pictures",
+    "seam_error_ratio": "Error at the seams of tiles",
+    "tiling_psnr_db": "PSNR of tiles against whole",
     "kl_nats_per_image": "KL per picture",
     "kl_nats_per_element": "KL per latent value",
     "kl_bits_per_pixel": "KL per pixel",
+    "codebook_use": "Codebook used",
+    "codebook_perplexity": "Codebook perplexity",
     "latent_mean": "Mean of the latents",
     "latent_std": "Std of the latents",
     "posterior_std": "Std of the posterior",
@@ -39,6 +48,7 @@ _TITLES = {
     "decode_flops_per_image": "Decoding one picture",
 }
 _QUALITY = "Original against reconstruction"
+_EDGES = ("psnr_border_db", "psnr_inside_db", "seam_error_ratio", "tiling_psnr_db")
 _KINDS = {
     "reconstruct": "Reconstruction",
     "score": "Score",
@@ -90,10 +100,11 @@ def title(result: Result) -> str:
 
 def sections(result: Result) -> tuple[Section, ...]:
     """The measures by theme; a theme without a measure is left out."""
-    themes: dict[str, list[Measure]] = {_QUALITY: [], "Latents": [], "Speed and memory": []}
+    themes: dict[str, list[Measure]] = {_QUALITY: [], "Padding and tiles": [], "Latents": [], "Speed and memory": []}
     for name, measure in result.measures.items():
         speed = name.endswith(("_per_second", "_bytes")) or "_flops" in name
-        theme = _QUALITY if is_quality(name) else "Speed and memory" if speed else "Latents"
+        edges = "Padding and tiles" if name in _EDGES else "Latents"
+        theme = _QUALITY if is_quality(name) else "Speed and memory" if speed else edges
         themes[theme].append(measure)
     return tuple(_section(theme, measures, result) for theme, measures in themes.items() if measures)
 
@@ -119,12 +130,57 @@ def yardstick_notes(result: Result) -> tuple[str, ...]:
     return tuple(_describe(yardstick, result) for yardstick in result.yardsticks)
 
 
+def head(result: Result) -> tuple[str, ...]:
+    """Who was measured on what: the VAE, what its file was recognised as, its scaling, the pictures.
+
+    The scaling has a line where it is more than one factor, or not known.
+    """
+    vae = result.vae
+    lines = [vae_in_words(result)]
+    if vae is not None:
+        plain = vae.scaling == LatentScaling(vae.scaling_factor, source=vae.scaling.source) and vae.scaling.known
+        lines += [
+            f"Recognised: {vae.recognised}" if vae.recognised else "",
+            "" if plain else f"Scaling as shipped: {shipped_in_words(vae.scaling)}",
+        ]
+    return tuple(line for line in (*lines, data_in_words(result)) if line)
+
+
+def warnings(result: Result) -> tuple[str, ...]:
+    """What to warn of, less the pictures skipped, which are listed with their reasons."""
+    skipped = re.compile(r"\d+ pictures? (was|were) skipped: ")
+    return tuple(text for text in result.warnings if not (result.data.skipped and skipped.match(text)))
+
+
+def shipped_in_words(scaling: LatentScaling) -> str:
+    """ "(z - 0.1159) × 0.3611 (config.json)"; says so where none is known."""
+    if not scaling.known:
+        return "unknown"
+    words = "z"
+    if scaling.channel_stds is not None:
+        count = len(scaling.channel_stds)
+        folded = f", of {scaling.patch} × {scaling.patch} positions folded into channels" if scaling.patch > 1 else ""
+        words = f"(z - mean) / std of each of {figures.count(count, 'channel')}{folded}"
+        if scaling.scaling_factor not in (None, 1):
+            words += f", × {figures.as_given(scaling.scaling_factor or 1)}"
+    elif scaling.scaling_factor is not None:
+        shift = f"(z - {figures.as_given(scaling.shift_factor)})" if scaling.shift_factor else "z"
+        words = f"{shift} × {figures.as_given(scaling.scaling_factor)}"
+    return f"{words} ({scaling.source})" if scaling.source else words
+
+
 def vae_in_words(result: Result) -> str:
     """ "kl-f8-tiny (KLAutoencoder): f8, 4 channels, 1,234,567 parameters, float32"; empty without a VAE."""
     vae = result.vae
     if vae is None:
         return ""
     parts = [f"f{vae.f}", figures.count(vae.latent_channels, "latent channel")]
+    if vae.scaling_factor is not None and vae.scaling.channel_stds is None and not vae.shift_factor:
+        parts.append(f"scaling factor {figures.as_given(vae.scaling_factor)}")
+    if vae.image_channels != RGB:
+        parts.append(f"pictures of {figures.count(vae.image_channels, 'channel')}")
+    if vae.codebook_size is not None:
+        parts.append(f"codebook of {vae.codebook_size:,}")
     if vae.parameters is not None:
         parts.append(figures.count(vae.parameters, "parameter"))
     parts.append(vae.dtype)
@@ -141,7 +197,11 @@ def data_in_words(result: Result) -> str:
     device = f"{result.environment.device} ({accelerator})" if accelerator else result.environment.device
     if result.kind == "bench":
         return f"{figures.count(data.count, 'picture')} of {data.source}, {size}, on {device}"
-    return f"{figures.count(data.count, 'picture')} from {data.source}, {size} ({data.fit}), on {device}"
+    levels = "" if data.data_range == EIGHT_BITS else f", values of 0 to {data.data_range:,}"
+    name = result.settings.get("protocol")
+    protocol = f", protocol {name}" if name else ""
+    source = f"{figures.count(data.count, 'picture')} from {data.source}"
+    return f"{source}, {size} ({data.fit}{protocol}){levels}, on {device}"
 
 
 def intake(result: Result) -> tuple[str, ...]:
@@ -185,6 +245,9 @@ def scaling_summary(scaling: Scaling) -> Pairs:
     if first:
         rows.append(("first batch only (the LDM recipe)", first))
     rows.append(("shipped", _shipped(scaling)))
+    if (worst := scaling.shipped.get("worst_channel_std_after")) is not None:
+        channel = figures.as_given(scaling.shipped["worst_channel"] or 0)
+        rows.append(("worst channel as scaled", f"channel {channel}, std {figures.number(worst)}"))
     return tuple(rows)
 
 
@@ -271,7 +334,8 @@ def _describe(yardstick: Yardstick, result: Result) -> str:
 
 
 def _shipped(scaling: Scaling) -> str:
-    parts = [f"{_words(name)} {figures.as_given(v)}" for name, v in scaling.shipped.items() if v is not None]
+    shown = {name: v for name, v in scaling.shipped.items() if v is not None and not name.startswith("worst")}
+    parts = [f"{_words(name)} {figures.as_given(v)}" for name, v in shown.items()]
     return f"{', '.join(parts)}: {scaling.verdict}" if parts else "nothing"
 
 

@@ -2,20 +2,25 @@
 
 Why tables hold figures and sentences stand below them where the window is narrow: a reason cut off at "..."
 explains nothing, and a cell wrapped to one word a line is as bad.
+
+Why lines are wrapped here and not by Rich: it pads them to the window with spaces, which a pipe keeps, and it breaks
+a command that a remedy names, which then cannot be copied.
 """
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.padding import Padding
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from vaecheck.render import figures, tables
+from vaecheck.render import figures, published, tables
 from vaecheck.render.printable import printable
 from vaecheck.render.tables import Section
 from vaecheck.render.verdict import verdict
@@ -27,6 +32,8 @@ SKIPPED_SHOWN = 5
 _LEVEL_STYLES = {"good": "bold green", "caution": "bold yellow", "bad": "bold red", "info": "bold"}
 _STATUS_STYLES = {"unreliable": "yellow", "unavailable": "dim"}
 _ARROWS = {"higher": "↑", "lower": "↓", "": "–"}
+_COMMAND = re.compile(r"\bvaecheck(?: [^\s;,]+){1,4}")
+_GLUE = "\ue000"
 
 
 def show(result: Result, console: Console, out: Path | None = None) -> None:
@@ -34,11 +41,10 @@ def show(result: Result, console: Console, out: Path | None = None) -> None:
 
     Colour follows the console, and so NO_COLOR. Text that the console's encoding cannot hold is escaped.
     """
-    screen = _Screen(console)
+    screen = Screen(console)
     screen.line(tables.title(result), "bold")
-    for line in (tables.vae_in_words(result), tables.data_in_words(result)):
-        if line:
-            screen.line(line)
+    for line in tables.head(result):
+        screen.line(line)
     judged = verdict(result)
     screen.line()
     screen.line(judged.sentence, _LEVEL_STYLES[judged.level])
@@ -48,14 +54,15 @@ def show(result: Result, console: Console, out: Path | None = None) -> None:
         screen.section(section)
     screen.listed("Yardsticks", tables.yardstick_notes(result))
     screen.listed("Notes", [f"{note.subject}: {note.reason}" for note in tables.notes(result)])
+    screen.published(result)
     screen.unet_cost(result)
     screen.listed("Pictures", _pictures(result))
-    screen.listed("Warnings", result.warnings, "yellow")
+    screen.listed("Warnings", tables.warnings(result), "yellow")
     if out is not None:
         screen.listed("Written", [str(out / name) for name in result.artifacts.values()] or [str(out)])
 
 
-class _Screen:
+class Screen:
     """A console that takes outside text literally: no markup, no control characters, no unknown letters."""
 
     def __init__(self, console: Console) -> None:
@@ -73,20 +80,43 @@ class _Screen:
             shown = shown.encode(self.encoding, "backslashreplace").decode(self.encoding)
         return Text(shown, style=style, overflow="fold")
 
-    def line(self, words: str = "", style: str = "") -> None:
-        self.console.print(self.text(words, style), highlight=False)
+    def line(self, words: str = "", style: str = "", indent: str = "", hang: str = "") -> None:
+        """A paragraph, wrapped and never cut; hang: what later lines begin with. A command that fits is kept whole."""
+        shown = self.text(words).plain
+        hang = hang if self.console.width > 2 * len(hang) else "  "
+        whole = self.console.width - len(hang)
+        glued = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE) if len(found[0]) <= whole else found[0], shown)
+        lines = textwrap.wrap(
+            glued,
+            self.console.width,
+            initial_indent=indent,
+            subsequent_indent=hang,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+        for line in lines or [""]:
+            self.put(Text(line.replace(_GLUE, " "), style=style, overflow="fold"))
+
+    def put(self, renderable: Text | Table) -> None:
+        """Print without the spaces that Rich fills lines with."""
+        for line in self.console.render_lines(renderable, self.console.options.update(highlight=False), pad=False):
+            self.console.print(Segments([*_trimmed(line), Segment.line()]), end="")
 
     def heading(self, words: str) -> None:
         self.line()
         self.line(words, "bold")
 
     def listed(self, heading: str, entries: Iterable[str], style: str = "") -> None:
-        """One entry a paragraph, indented, wrapped and never cut."""
-        texts = [self.text(entry, style) for entry in entries]
-        if texts:
+        entries = list(entries)
+        if entries:
             self.heading(heading)
-        for text in texts:
-            self.console.print(Padding(text, (0, 0, 0, 2), expand=False), highlight=False)
+        self.entries(entries, style)
+
+    def entries(self, entries: Iterable[str], style: str = "") -> None:
+        """One entry a paragraph, indented; an entry that begins with two spaces belongs to the one before."""
+        for entry in entries:
+            deeper = "  " if entry.startswith("  ") else ""
+            self.line(entry.removeprefix(deeper), style, deeper + "  ", deeper + "    ")
 
     def table(self, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[Text]]) -> None:
         """columns: heading, and whether the column holds numbers."""
@@ -103,7 +133,7 @@ class _Screen:
             table.add_column(self.text(name), justify="right" if is_number else "left", overflow="fold")
         for row in rows:
             table.add_row(*row)
-        self.console.print(table, highlight=False)
+        self.put(table)
 
     def section(self, section: Section) -> None:
         columns = [("metric", False), ("value", True), ("95 % interval", True), ("better", False)]
@@ -118,6 +148,16 @@ class _Screen:
         self.table(columns, rows)
         if not self.is_wide:
             self.listed("In words", [f"{row.name}: {row.judgement}" for row in section.rows if row.says_more])
+
+    def published(self, result: Result) -> None:
+        beside = published.beside(result)
+        if beside is None:
+            return
+        self.heading(published.TITLE)
+        columns = [(name, bool(place)) for place, name in enumerate(beside.head)]
+        self.table(columns, [[self.text(cell) for cell in row] for row in beside.rows])
+        self.line()
+        self.entries(beside.notes)
 
     def unet_cost(self, result: Result) -> None:
         rows = tables.unet_cost(result)
@@ -167,3 +207,13 @@ def _pictures(result: Result) -> list[str]:
     if len(skipped) > SKIPPED_SHOWN:
         lines.append(f"  and {len(skipped) - SKIPPED_SHOWN:,} more, in result.json")
     return lines
+
+
+def _trimmed(line: Sequence[Segment]) -> list[Segment]:
+    """The line without the spaces at its end."""
+    kept = list(line)
+    while kept and not kept[-1].text.rstrip():
+        kept.pop()
+    if kept:
+        kept[-1] = Segment(kept[-1].text.rstrip(), kept[-1].style)
+    return kept

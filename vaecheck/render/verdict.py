@@ -127,6 +127,8 @@ def _sides(yardstick: Yardstick) -> tuple[list[str], list[str]]:
 
 def _of_scaling(scaling: Scaling) -> Verdict:
     words, level = _SCALING[scaling.verdict]
+    if scaling.shipped.get("scaling_factor") is None:  # means and stds of each channel alone
+        words = words.replace("factor", "scaling")
     sentence = f"{words}: {scaling.reason or f'1 / std is {figures.number(scaling.scaling_factor)}'}."
     if bounds := scaling.scaling_factor_ci95:
         interval = " to ".join(figures.number(bound, bounds) for bound in bounds)
@@ -210,6 +212,10 @@ def _meaning(name: str, measure: Measure) -> str:
         return ""
     if name == "latent_std":
         return f"1 / std = {figures.number(1 / amount)}"
+    if name == "seam_error_ratio":
+        if measure.ci95 and measure.ci95[0] <= 1 <= measure.ci95[1]:
+            return "no seam that these pictures can show"
+        return f"the error is {abs(100 * (amount - 1)):.0f} % {'larger' if amount >= 1 else 'smaller'} at the seams"
     if name == "compression_ratio":
         return f"{figures.number(amount)} pixel values for each latent value"
     if name == "kl_bits_per_pixel":

@@ -27,7 +27,7 @@ from vaecheck.results.types import SCHEMA, Measure, PerImage, Result, VAECard
 RESULT_FILE = "result.json"
 PER_IMAGE_FILE = "per_image.csv"
 
-_ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling")
+_ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling", "published")
 _DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "class"}
 _FACTORS = ("scaling_factor", "shift_factor")
 _NO_VALUE = object()

@@ -158,7 +158,12 @@ class UNetCost:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What `scale-factor` found; every figure is of raw latents. See contract: `scaling`."""
+    """What `scale-factor` found; every figure is of raw latents, but for those after the shipped scaling.
+
+    shipped: scaling_factor, shift_factor, and what the whole scaling (VAECard.scaling) makes of the posterior samples:
+    std_after, mean_after, worst_channel, worst_channel_std_after; None where unknown. worst_channel counts the
+    channels that the scaling has figures for: the folded ones of Flux.2, channel * 4 + row * 2 + column.
+    """
 
     mean: float
     std: float
@@ -172,6 +177,35 @@ class Scaling:
     verdict: Literal["ok", "wrong", "unknown"]
     reason: str
     snippets: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published row of figures of a VAE, and how far its protocol is that of the run it stands beside.
+
+    metrics: by vaecheck's names; "lpips" is of the net `lpips_net`; "psim" is a perceptual distance of another scale,
+    never LPIPS. tier: 1 repository or model card, 2 a paper's table, 3 quoted by others, 4 a community's measurement.
+    Of the protocol, what is None is not stated. protocol: the name of the evaluation, which --protocol may know.
+    differs: how its protocol differs from the run's. unknown: what could not be compared; both empty without a run.
+    """
+
+    model: str
+    source: str
+    tier: int
+    metrics: Mapping[str, float]
+    dataset: str | None = None
+    split: str | None = None
+    n_images: int | None = None
+    resolution: int | None = None
+    preprocessing: str | None = None
+    posterior: str | None = None
+    lpips_net: str | None = None
+    ssim: str | None = None
+    software: str | None = None
+    protocol: str | None = None
+    remark: str = ""
+    differs: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +231,7 @@ class Result:
     yardsticks: tuple[Yardstick, ...] = ()
     unet_cost: tuple[UNetCost, ...] = ()
     scaling: Scaling | None = None
+    published: tuple[Published, ...] = ()
     per_image: PerImage = PerImage()
     schema: int = SCHEMA
 

@@ -15,8 +15,17 @@ from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Stopwatch
 from vaecheck.pixels import to_pixels
 from vaecheck.results.types import DataCard, Measure, Result
-from vaecheck.tasks.settings import DTYPES, Listener, Settings, auto_batch_size, choose_device, choose_dtype
-from vaecheck.vae.load import load_vae
+from vaecheck.tasks.settings import (
+    Listener,
+    Settings,
+    auto_batch_size,
+    choose_device,
+    choose_dtype,
+    open_vae,
+    slow_dtype,
+)
+from vaecheck.vae.protocol import Posterior
+from vaecheck.vae.room import Room
 
 FLOPS = "FLOPs of one picture's {stage}: convolutions and matrix products, a multiply-add counted as two"
 
@@ -27,20 +36,20 @@ def bench(ref: str, settings: Settings, *, batches: int = 10, listener: Listener
     listener = listener or Listener()
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device)
-    vae = load_vae(ref, offline=settings.offline, dtype=DTYPES[dtype], device=device)
+    vae, room = open_vae(ref, settings, device, dtype), Room()
     check_size(settings.size, "crop", vae.card.f)
     batch_size = settings.batch_size or auto_batch_size(device, settings)
     generator = torch.Generator().manual_seed(settings.seed)
-    shape = (batch_size, 3, settings.size, settings.size)
+    shape = (batch_size, vae.card.image_channels, settings.size, settings.size)
     pixels = to_pixels(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device))
     stopwatch = Stopwatch(device)
     listener.start("Timing", batches + 1)
     started = time.perf_counter()
     for _ in range(batches + 1):
         with stopwatch.lap("encode", batch_size):
-            latents = vae.encode(pixels).mean
+            latents = Posterior.joined(room.through("encode", vae, vae.encode, pixels)).mean
         with stopwatch.lap("decode", batch_size):
-            vae.decode(latents)
+            room.through("decode", vae, vae.decode, latents)
         listener.advance(1)
     measures = speed_measures(stopwatch.laps, device) | {
         f"{stage}_flops_per_image": _flops(stage, model, one)
@@ -49,16 +58,36 @@ def bench(ref: str, settings: Settings, *, batches: int = 10, listener: Listener
     return Result(
         kind="bench",
         vae=vae.card,
-        data=DataCard(f"random noise (seed {settings.seed})", batch_size * batches, (), "", settings.size, "none"),
-        settings={"size": settings.size, "batch_size": batch_size, "dtype": dtype, "batches": batches},
+        data=DataCard(
+            f"random noise (seed {settings.seed})",
+            batch_size * batches,
+            (),
+            "",
+            settings.size,
+            "none",
+            image_channels=vae.card.image_channels,
+        ),
+        settings={
+            "size": settings.size,
+            "batch_size": room.batch_size(batch_size),
+            "dtype": dtype,
+            "batches": batches,
+            **settings.machine(vae),
+        },
         environment=provenance.environment(str(device), {"total": time.perf_counter() - started}),
         measures=measures,
+        warnings=(*vae.warnings, *room.warnings(), *slow_dtype(dtype, device)),
     )
 
 
 def _flops(stage: str, model: Callable[[Tensor], object], one: Tensor) -> Measure:
     name = f"{stage}_flops_per_image"
-    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),  # what is compiled calls no operators to count
+        FlopCounterMode(display=False) as counter,
+    ):
         model(one.clone())
     total = counter.get_total_flops()
     return Measure(

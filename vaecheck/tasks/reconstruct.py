@@ -8,20 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vaecheck import provenance
+from vaecheck import provenance, published
 from vaecheck.errors import SetupError
 from vaecheck.gallery import Gallery
 from vaecheck.images.loader import Loader
 from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Built
+from vaecheck.metrics.edges import SEAM
 from vaecheck.metrics.protocol import HasColumns
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage, Yardstick
 from vaecheck.saving import SaveReconstructions
-from vaecheck.tasks.settings import Bench, Listener, Settings, open_bench
+from vaecheck.tasks.settings import Bench, Listener, Settings, levels_of, open_bench, protocol_warnings
+from vaecheck.tasks.tiling import PICTURES, tiling_psnr
 from vaecheck.unet_cost import unet_costs
+from vaecheck.vae.tiling import Tiled
 from vaecheck.vae.yardsticks import Bicubic, Linear
 
 YARDSTICK_SAMPLE = 24
@@ -34,8 +37,19 @@ def reconstruct(
     """Round trip of every picture through the VAE: every measure, the yardsticks, and the pictures to show."""
     started = time.perf_counter()
     asked = settings.metrics
-    names = catalogue.check_names(asked or catalogue.default_names(settings.lpips_net))
+    names = catalogue.check_names(asked or ())
     bench = open_bench(source, ref, settings, listener or Listener())
+    settings, protocol = bench.settings, bench.protocol
+    quantised = bench.vae.card.codebook_size is not None
+    names = names or catalogue.check_names(
+        catalogue.default_names(
+            settings.lpips_net,
+            codebook=quantised,
+            protocol=protocol,
+            padded=settings.fit == "pad",
+            tiled=settings.tiling is not None,
+        )
+    )
     built = bench.catalogue.build(names)
     opened = time.perf_counter()
 
@@ -46,17 +60,19 @@ def reconstruct(
     stopwatch = Stopwatch(bench.device)
     loader = bench.loader()
     bench.listener.start("Reconstructing", bench.images.count)
+    run = Run(bench.vae, [*built.metrics, gallery, *saver], stopwatch)
     evaluate(
-        [Run(bench.vae, [*built.metrics, gallery, *saver], stopwatch)],
+        [run],
         loader,
         device=bench.device,
         posterior=settings.posterior,
         seed=settings.seed,
+        levels=levels_of(protocol),
         progress=bench.listener.advance,
     )
     evaluated = time.perf_counter()
-    measures = built.measures() | speed_measures(stopwatch.laps, bench.device)
     columns = per_image(built)
+    measures = built.measures() | _tiling(bench, columns) | speed_measures(stopwatch.laps, bench.device)
     computed = time.perf_counter()
     yardsticks = _yardsticks(bench, loader, names, columns, measures)
     seconds = {
@@ -69,18 +85,30 @@ def reconstruct(
         "total": time.perf_counter() - started,
     }
     card = bench.vae.card
+    data = bench.data_card(loader)
     return Result(
         kind="reconstruct",
         vae=card,
-        data=bench.data_card(loader),
-        settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size, "metrics": list(names)},
+        data=data,
+        settings=bench.document(run) | {"metrics": list(names)},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures,
-        warnings=(*bench.vae.warnings, *picture_warnings(loader)),
+        warnings=(*bench.warnings(run), *protocol_warnings(protocol), *picture_warnings(loader)),
         yardsticks=yardsticks,
         unet_cost=unet_costs(card.f, card.latent_channels, settings.size) if settings.fit not in OWN_SIZE else (),
+        published=published.beside(card, data, settings.document(), measures),
         per_image=columns,
     ), gallery.shown()
+
+
+def _tiling(bench: Bench, columns: PerImage) -> dict[str, Measure]:
+    """What tiling changes, beside the seams' own measure; nothing where nothing was tiled."""
+    ratios = columns.columns.get(SEAM, ())
+    tiled = [image_id for image_id, ratio in zip(columns.ids, ratios, strict=False) if ratio is not None]
+    if not tiled or not isinstance(bench.vae, Tiled):
+        return {}
+    measure = tiling_psnr(bench, bench.vae, evenly(tiled, PICTURES))
+    return {measure.name: measure}
 
 
 def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupError | None:
@@ -135,12 +163,13 @@ def _yardsticks(
     f, channels = bench.vae.card.f, bench.vae.card.latent_channels
     bench.listener.start("Yardsticks", 2 * len(chosen))
     linear = Linear.fit((batch.image for batch in bench.loader(images)), f, channels)
-    codecs: tuple[Bicubic | Linear, ...] = (Bicubic(f), linear)
+    codecs: tuple[Bicubic | Linear, ...] = (Bicubic(f, bench.vae.card.image_channels), linear)
     built = [bench.catalogue.build(comparable) for _ in codecs]
     evaluate(
         [Run(codec, one.metrics, Stopwatch(bench.device)) for codec, one in zip(codecs, built, strict=True)],
         bench.loader(images),
         device=bench.device,
+        levels=levels_of(bench.protocol),
         progress=lambda count: bench.listener.advance(2 * count),
     )
     own = {name: _own_mean(measures[name], name, columns, chosen) for name in comparable}
@@ -175,6 +204,8 @@ def picture_warnings(loader: Loader, skipped: Sequence[SkippedImage] | None = No
         warnings.append(f"{_were(len(skipped))} skipped: {first}{' ...' * (len(skipped) > 3)}")
     if enlarged := loader.notes.get("enlarged"):
         warnings.append(f"{_were(enlarged)} smaller than the size and enlarged, of {loader.count}")
+    if clipped := loader.notes.get("clipped"):
+        warnings.append(f"{_were(clipped)} clipped: values outside --value-range were cut off, of {loader.count}")
     return tuple(warnings)
 
 

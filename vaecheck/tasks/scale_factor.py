@@ -9,43 +9,55 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from vaecheck import provenance
 from vaecheck.errors import InputError
-from vaecheck.metrics.latent import LatentMoments, Moments
+from vaecheck.metrics.latent import LatentMoments, Moments, Scaled
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.pixels import to_float64
-from vaecheck.results.types import PerImage, Result, Scaling, VAECard
+from vaecheck.results.types import LatentScaling, PerImage, Result, Scaling, VAECard
 from vaecheck.tasks.reconstruct import picture_warnings
 from vaecheck.tasks.settings import Listener, Settings, open_bench
 from vaecheck.vae.protocol import noise_for
 
 STD_AFTER_OK = (0.8, 1.25)
+CHANNEL_STD_AFTER_OK = (0.5, 2.0)
 
 
 class FirstBatch:
     """The original recipe of LDM: 1 / std of the posterior samples of the first batch, and nothing else.
 
     Source: CompVis/latent-diffusion, ddpm.py, `on_train_batch_start` with `scale_by_std`.
+
+    Why by place: pictures of several sizes are grouped before they are encoded. The first `size` pictures in the order
+    of their source count, whatever their sizes and whichever batch they went in.
     """
 
     needs = frozenset({Need.POSTERIOR})
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, size: int) -> None:
         self.seed = seed
-        self.found: dict[str, float | None] = {}
+        self.size = size
+        self._samples: list[Tensor] = []
 
     def update(self, batch: Batch) -> None:
-        if self.found:
-            return
         assert batch.posterior is not None
-        samples = to_float64(batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed)))
-        finite = samples[samples.flatten(1).isfinite().all(1)]
-        std = float(torch.std(finite)) if finite.numel() > 1 else 0.0
+        if min(batch.places) >= self.size:
+            return
+        samples = to_float64(batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed))).cpu()
+        self._samples += [one.flatten() for place, one in zip(batch.places, samples, strict=True) if place < self.size]
+
+    @property
+    def found(self) -> dict[str, float | None]:
+        """images: those with finite latents. std: of all their samples together."""
+        finite = [one for one in self._samples if one.isfinite().all()]
+        values = torch.cat(finite) if finite else torch.empty(0)
+        std = float(torch.std(values)) if values.numel() > 1 else 0.0
         known = std > 0 and math.isfinite(std)
-        self.found = {
+        return {
             "images": len(finite),
             "std": std if known else None,
             "scaling_factor": 1 / std if known else None,
@@ -56,11 +68,13 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
     """Latent moments over all pictures in one pass of the encoder, and the scaling they recommend."""
     started = time.perf_counter()
     bench = open_bench(source, ref, settings, listener or Listener())
-    latents, first, stopwatch = LatentMoments(seed=settings.seed), FirstBatch(settings.seed), Stopwatch(bench.device)
+    latents = LatentMoments(seed=settings.seed, patch=bench.vae.card.scaling.patch)
+    first, stopwatch = FirstBatch(settings.seed, bench.batch_size), Stopwatch(bench.device)
+    run = Run(bench.vae, [latents, first], stopwatch)
     loader = bench.loader()
     bench.listener.start("Encoding", bench.images.count)
     evaluate(
-        [Run(bench.vae, [latents, first], stopwatch)],
+        [run],
         loader,
         device=bench.device,
         posterior=settings.posterior,
@@ -77,10 +91,10 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         kind="scale-factor",
         vae=bench.vae.card,
         data=bench.data_card(loader),
-        settings=settings.document() | {"dtype": bench.dtype, "batch_size": bench.batch_size},
+        settings=bench.document(run),
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures | speed_measures(stopwatch.laps, bench.device),
-        warnings=(*bench.vae.warnings, *picture_warnings(loader), *lost_pictures(latents)),
+        warnings=(*bench.warnings(run), *picture_warnings(loader), *lost_pictures(latents)),
         scaling=scaling_of(latents, first.found, bench.vae.card, given=settings.scaling_factor is not None),
         per_image=PerImage(tuple(latents.rows.ids), latents.columns()),
     )
@@ -97,7 +111,8 @@ def scaling_of(
             hint="This encoder ignores its input. Check its weights and how they were loaded.",
         )
     channels = latents.channel_moments()
-    verdict, reason, std_after = judge(moments, card.scaling_factor, "the given" if given else "the shipped")
+    after = latents.scaled(card.scaling) if card.scaling.known else None
+    verdict, reason = judge(moments, card.scaling, after, "the given" if given else "the shipped")
     return Scaling(
         mean=moments.mean,
         std=moments.std,
@@ -110,7 +125,10 @@ def scaling_of(
         shipped={
             "scaling_factor": card.scaling_factor,
             "shift_factor": card.shift_factor,
-            "std_after": std_after,
+            "std_after": after.std if after else None,
+            "mean_after": after.mean if after else None,
+            "worst_channel": after.worst_channel if after else None,
+            "worst_channel_std_after": after.worst_std if after else None,
         },
         verdict=verdict,
         reason="; ".join([reason, *lost_pictures(latents)]),
@@ -126,22 +144,44 @@ def lost_pictures(latents: LatentMoments) -> tuple[str, ...]:
 
 
 def judge(
-    moments: Moments, factor: float | None, whose: str
-) -> tuple[Literal["ok", "wrong", "unknown"], str, float | None]:
-    """(verdict, why in words, std of the latents after the factor that is judged)."""
-    recommended = 1 / moments.std
-    if factor is None:
-        return "unknown", f"this VAE ships no scaling factor; use {recommended:.5g}", None
-    after = abs(moments.std * factor)
-    low, high = STD_AFTER_OK
-    if low <= after <= high:
-        return "ok", f"{whose} {factor:.5g} gives these latents a std of {after:.3f}", after
-    return (
-        "wrong",
-        f"{whose} {factor:.5g} gives these latents a std of {after:.3f}, outside {low} to {high}; "
-        f"use {recommended:.5g}",
-        after,
+    moments: Moments, scaling: LatentScaling, after: Scaled | None, whose: str
+) -> tuple[Literal["ok", "wrong", "unknown"], str]:
+    """(verdict, why in words). after: what the scaling makes of the latents, None where it cannot be applied."""
+    recommended = (
+        f"use {1 / moments.std:.5g}" if scaling.channel_stds is None else "use the mean and std of each channel, below"
     )
+    if after is None and scaling.channel_stds is not None:
+        return "unknown", f"{whose} means and stds are not of these latents' channels; {recommended}"
+    if after is None:
+        return "unknown", f"this VAE ships no scaling factor; {recommended}"
+    found = f"{whose} {in_words(scaling)} gives these latents a std of {after.std:.3f}"
+    channel = _worst_channel(scaling, after)
+    low, high = STD_AFTER_OK
+    if low <= after.std <= high:
+        return "ok", f"{found}{channel}"
+    return "wrong", f"{found}, outside {low} to {high}{channel}; {recommended}"
+
+
+def in_words(scaling: LatentScaling) -> str:
+    """A known scaling as a formula of the raw latents z: "0.18215" where it is one factor alone."""
+    factor = scaling.scaling_factor
+    if scaling.channel_stds is None:
+        shift = scaling.shift_factor
+        return f"(z - {shift:.5g}) * {factor:.5g}" if shift else f"{factor:.5g}"
+    by = f" * {factor:.5g}" if factor not in (None, 1) else ""
+    folded = f" of {scaling.patch}x{scaling.patch} folded latents" if scaling.patch > 1 else ""
+    return f"(z - mean) / std{by} of each channel{folded}"
+
+
+def _worst_channel(scaling: LatentScaling, after: Scaled) -> str:
+    """The sentence on a channel that comes out far from unit variance; empty where none does."""
+    low, high = CHANNEL_STD_AFTER_OK
+    if low <= after.worst_std <= high:
+        return ""
+    channel, place = divmod(after.worst_channel, scaling.patch**2)
+    row, column = divmod(place, scaling.patch)
+    where = f"channel {channel}" + (f" at row {row}, column {column} of its patch" if scaling.patch > 1 else "")
+    return f"; {where} alone comes to {after.worst_std:.3g}"
 
 
 def snippets(moments: Moments, channels: Sequence[Moments], *, deterministic: bool = False) -> dict[str, str]:

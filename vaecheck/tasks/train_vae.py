@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from vaecheck.errors import InputError
+from vaecheck.images.hub import TRAIN_FIRST
 from vaecheck.images.intake import IntakePolicy, read_picture
-from vaecheck.images.sources import Entry, open_images
+from vaecheck.images.sources import Entry, ImageSet, open_images
 from vaecheck.tasks.settings import Listener, default_workers
 from vaecheck.train.recipe import load_config
 from vaecheck.train.vae import Progress, train_vae
 from vaecheck.vae.kl_f8 import KLAutoencoder
+
+READ_AHEAD = 4
+"""Pictures that each worker may be ahead by."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,20 @@ def train(
     """
     listener = listener or Listener()
     settings = load_config(config)
-    entries = open_images(source).entries
-    listener.start("Reading pictures", len(entries))
+    images = open_images(source, splits=TRAIN_FIRST)
+    listener.start("Reading pictures", images.count)
     pictures: list[Tensor] = []
     skipped: list[str] = []
-    with ThreadPoolExecutor(default_workers()) as pool:
-        for entry, found in zip(entries, pool.map(lambda e: _read(e, settings.picture_side), entries), strict=True):
-            if isinstance(found, str):
-                skipped.append(f"{entry.id} {found}")
-            else:
-                pictures.append(found)
-            listener.advance(1)
+    for entry, found in _in_order(images, settings.picture_side):
+        if isinstance(found, str):
+            skipped.append(f"{entry.id} {found}")
+        else:
+            pictures.append(found)
+        listener.advance(1)
     if not pictures:
-        raise InputError(f"none of the {len(entries)} pictures can be read: {skipped[0]}", hint="Give other pictures.")
+        raise InputError(
+            f"none of the {len(skipped)} pictures can be read: {'; '.join(skipped[:3])}", hint="Give other pictures."
+        )
     if skipped:
         listener.warn(f"{len(skipped)} pictures were skipped: {'; '.join(skipped[:3])}")
     recipe = settings.recipe
@@ -73,6 +79,20 @@ def train(
 
     model = train_vae(recipe, pictures, out, save_every=save_every, report=advance)
     return Trained(out, model, len(pictures), tuple(skipped))
+
+
+def _in_order(images: ImageSet, side: int) -> Iterator[tuple[Entry, Tensor | str]]:
+    """What `_read` makes of each picture, a bounded number being read ahead."""
+    workers = default_workers()
+    waiting: deque[tuple[Entry, Future[Tensor | str]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for entry in images:
+            waiting.append((entry, pool.submit(_read, entry, side)))
+            if len(waiting) > READ_AHEAD * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
 
 
 def _read(entry: Entry, side: int) -> Tensor | str:

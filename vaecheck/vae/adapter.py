@@ -33,6 +33,7 @@ class Adapted:
     Both work in the dtype and on the device of `module`, or in float32 where there is none to cast or move.
     sha256: of the weights, None where they cannot be told. scaling: as shipped.
     f, latent_channels, image_channels: as a config says; None where only a probe can tell.
+    fixed_size: the one side that its pictures may have; None where every multiple of f will do.
     codebook_size, recognised: see VAECard. warnings: one sentence each.
     """
 
@@ -45,6 +46,7 @@ class Adapted:
     f: int | None = None
     latent_channels: int | None = None
     image_channels: int | None = None
+    fixed_size: int | None = None
     codebook_size: int | None = None
     recognised: str = ""
     warnings: tuple[str, ...] = ()
@@ -56,12 +58,16 @@ class LoadedVAE:
     Why inputs are copied: a model that changes its input in place would change what is measured.
 
     card: who it is. warnings: what a reader of its figures should know.
+    fixed_size: the one side that pictures may have, None where every multiple of f will do.
     """
 
     def __init__(self, ref: str, adapted: Adapted, device: torch.device | str, dtype: torch.dtype) -> None:
         """Move the model, then find f and the channel count by a small round trip. Raises InputError."""
         self.warnings = adapted.warnings
+        self.fixed_size = adapted.fixed_size
+        self.slicing = self.channels_last = self.compiled = False
         self._adapted = adapted
+        self._models: dict[str, Callable[[Tensor], Any]] = {"encode": adapted.encode, "decode": adapted.decode}
         self._dtype = torch.float32
         module = adapted.module
         self.card = VAECard(
@@ -90,8 +96,27 @@ class LoadedVAE:
             self._dtype = dtype or self._dtype
             self._adapted.module.to(self._device)
             if any(p.dtype != self._dtype for p in self._adapted.module.parameters() if p.is_floating_point()):
-                self._adapted.module.to(self._dtype)
+                nn.Module.to(self._adapted.module, self._dtype)  # diffusers' own `to` prints advice
             self.card = replace(self.card, dtype=str(self._dtype).removeprefix("torch."))
+        return self
+
+    def configure(self, *, slicing: bool = False, channels_last: bool = False, compile: bool = False) -> Self:
+        """Change how the model runs, and not what it computes (but for the last bits). Call it after `to`.
+
+        slicing: one picture at a time. channels_last: that memory layout, of weights and inputs. compile: torch.compile
+        of encode and decode, at the first picture; where it fails the model runs uncompiled, and `warnings` say why.
+
+        Why dynamic is left to torch: a second shape (the last batch, another picture size) then compiles once more,
+        with sizes left open, and a third compiles nothing. With fixed sizes every shape would cost a minute.
+        """
+        module = self._adapted.module
+        self.slicing, self.channels_last, self.compiled = slicing, channels_last, compile
+        if channels_last and module is not None:
+            for parameter in module.parameters():
+                if parameter.dim() == 4:  # a module's own `to` refuses the 5 dimensions of video layers
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if compile:
+            self._models = {stage: torch.compile(model) for stage, model in self._models.items()}
         return self
 
     @torch.no_grad()
@@ -100,13 +125,20 @@ class LoadedVAE:
 
         Raises InputError when H or W is no multiple of f, or when the model's latents have another shape.
         """
-        card, (height, width) = self.card, pixels.shape[-2:]
+        card, (height, width), fixed = self.card, pixels.shape[-2:], self.fixed_size
+        if fixed is not None and (height, width) != (fixed, fixed):
+            raise InputError(
+                f"{card.ref} takes pictures of {fixed}x{fixed} pixels alone, not {width}x{height}",
+                hint=f"Try --size {fixed}.",
+            )
         if height % card.f or width % card.f:
             raise InputError(
                 f"pictures of {width}x{height} pixels do not fit {card.ref}, which needs multiples of {card.f}",
                 hint=f"Try --size {max(card.f, min(height, width) // card.f * card.f)} or --fit pad.",
             )
-        posterior = _float32(self._adapted.encode(pixels.to(self._dtype, copy=True)))
+        if self.slicing and len(pixels) > 1:
+            return Posterior.joined([self.encode(one) for one in pixels[:, None]])
+        posterior = _float32(self._run("encode", pixels))
         expected = (pixels.shape[0], card.latent_channels, height // card.f, width // card.f)
         _expect(posterior.mean, expected, f"encode of {card.ref}")
         return posterior
@@ -114,10 +146,30 @@ class LoadedVAE:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Raw latents (B, C, h, w) float32 -> pixels (B, image_channels, h*f, w*f) float32, not clamped."""
-        pixels = self._adapted.decode(latents.to(self._dtype, copy=True)).float()
+        if self.slicing and len(latents) > 1:
+            return torch.cat([self.decode(one) for one in latents[:, None]])
+        pixels: Tensor = self._run("decode", latents).float().contiguous()
         card, (batch, _, height, width) = self.card, latents.shape
         _expect(pixels, (batch, card.image_channels, height * card.f, width * card.f), f"decode of {card.ref}")
         return pixels
+
+    def _run(self, stage: str, values: Tensor) -> Any:
+        """One stage of the model, in its dtype and memory layout, compiled where that works."""
+        layout = torch.channels_last if self.channels_last else torch.preserve_format
+        try:
+            return self._models[stage](values.to(self._dtype, copy=True, memory_format=layout))
+        except Exception as error:
+            if not self.compiled or not _is_of_compiler(error):
+                raise
+            self._run_uncompiled(error)
+        return self._run(stage, values)
+
+    def _run_uncompiled(self, error: BaseException) -> None:
+        """Why no error: the figures are the same without a compiler, and what is missing there is speed alone."""
+        self.compiled = False
+        self._models = {"encode": self._adapted.encode, "decode": self._adapted.decode}
+        why = one_line(error).split(" Set TORCHDYNAMO")[0]  # what follows is for torch's developers
+        self.warnings += (f"--compile failed, so the VAE ran uncompiled: {why}",)
 
     def _compare_with_config(self) -> None:
         for name, said, found in (
@@ -167,7 +219,8 @@ def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype)
     for channels in (known,) if known else PROBE_CHANNELS:
         if encodes:
             break
-        for size in PROBE_SIZES if known or channels == 3 else PROBE_SIZES[:2]:
+        tried = PROBE_SIZES if known or channels == 3 else PROBE_SIZES[:2]
+        for size in (adapted.fixed_size,) if adapted.fixed_size else tried:
             ramp = torch.linspace(-1.0, 1.0, size, device=device, dtype=dtype)
             pixels = ramp.expand(1, channels, size, size).contiguous()
             try:
@@ -183,10 +236,11 @@ def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype)
     if isinstance(refusal, InputError):
         raise refusal
     sizes = ", ".join(map(str, sorted(PROBE_SIZES)))
+    kind = "vaecheck needs a VAE of still pictures; wrap another kind in a factory, --vae FILE.py:FACTORY."
     raise InputError(
         f"{adapted.class_name} of {ref} takes no batch of pictures (1, {known or 3}, N, N) for N in {sizes}: "
         f"{one_line(refusal)}",
-        hint="vaecheck needs a VAE of still pictures; wrap another kind in a factory, --vae FILE.py:FACTORY.",
+        hint="Try --dtype float32." if isinstance(refusal, NotImplementedError) and dtype != torch.float32 else kind,
     ) from refusal
 
 
@@ -211,7 +265,17 @@ def _measured(ref: str, adapted: Adapted, pixels: Tensor, posterior: Posterior) 
 
 def _float32(posterior: Posterior) -> Posterior:
     log_var = posterior.log_var
-    return Posterior(posterior.mean.float(), None if log_var is None else log_var.float(), posterior.codes)
+    mean = posterior.mean.float().contiguous()
+    return Posterior(mean, None if log_var is None else log_var.float().contiguous(), posterior.codes)
+
+
+def _is_of_compiler(error: BaseException | None) -> bool:
+    """Whether torch.compile raised it, or what it was raised from, and not the model."""
+    while error is not None:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _expect(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:

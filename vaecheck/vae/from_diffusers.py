@@ -7,6 +7,7 @@ equal to diffusers' to 1e-5 by test, and importing diffusers costs seconds.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, SetupError
 from vaecheck.results.types import LatentScaling
-from vaecheck.vae.adapter import Adapted, one_line, sha256_of_files
+from vaecheck.vae.adapter import PROBE_CHANNELS, Adapted, one_line, sha256_of_files
+from vaecheck.vae.families import FAMILIES, REFUSED, Family
 from vaecheck.vae.kl_f8 import KLAutoencoder
-from vaecheck.vae.protocol import Posterior
+from vaecheck.vae.scaling import CONFIG
+from vaecheck.vae.tensors import read_tensors
 
-CONFIG = "config.json"
 STEM = "diffusion_pytorch_model"
 # Full precision before half, safetensors before pickles.
 WEIGHT_FILES = tuple(
@@ -81,26 +81,32 @@ def built_in(folder: Path) -> Adapted:
 
 
 def from_diffusers(folder: Path) -> Adapted:
-    """Any diffusers autoencoder of still RGB pictures, in float32. Raises InputError when it is none.
+    """Any diffusers autoencoder of still pictures, in float32; a video one is given single frames.
 
-    The factors are those that config.json itself has: diffusers fills in 0.18215 where it has none.
+    The scaling is what the folder itself ships, see vaecheck.vae.scaling. Raises InputError when it is no such
+    autoencoder or cannot be loaded, SetupError when a package that it is built from is missing.
     """
     config = _config(folder)
     weights = _weights(folder)
-    model = _read(folder, config["_class_name"], weights)
-    levels = config.get("block_out_channels")
-    known_f = 2 ** (len(levels) - 1) if config["_class_name"] == "AutoencoderKL" and levels else None
+    class_name = config["_class_name"]
+    model = _read(folder, class_name, weights)
+    family = FAMILIES.get(class_name, Family)(model, config)
+    scaling, unusable = family.scaling()
     rounded = f"its weights come in {weights.variant} alone: rounded before vaecheck saw them"
     return Adapted(
-        encode=lambda pixels: _posterior(model.encode(pixels), type(model).__name__),
-        decode=lambda latents: model.decode(latents).sample,
-        class_name=config["_class_name"],
+        encode=family.encode,
+        decode=family.decode,
+        class_name=class_name,
         module=model,
         sha256=sha256_of_files(_weight_paths(folder, weights)),
-        scaling=LatentScaling(config.get("scaling_factor"), config.get("shift_factor"), source=CONFIG),
-        f=known_f,
-        latent_channels=config.get("latent_channels"),
-        warnings=(rounded,) if weights.variant else (),
+        scaling=scaling,
+        f=family.f,
+        latent_channels=family.latent_channels,
+        image_channels=_image_channels(folder, family),
+        fixed_size=family.fixed_size,
+        codebook_size=family.codebook_size,
+        recognised=family.recognised,
+        warnings=(*((rounded,) if weights.variant else ()), *unusable, *family.warnings),
     )
 
 
@@ -114,11 +120,18 @@ def _config(folder: Path) -> dict[str, Any]:
             f"{folder / CONFIG} does not name a diffusers class (_class_name)",
             hint="Give a folder that diffusers' save_pretrained wrote, or a factory, --vae FILE.py:FACTORY.",
         )
-    if config.get("in_channels", 3) != 3:
-        raise InputError(
-            f"{folder} takes pictures of {config['in_channels']} channels", hint="vaecheck measures RGB autoencoders."
-        )
     return config
+
+
+def _image_channels(folder: Path, family: Family) -> int | None:
+    """What config.json says, None where only a probe can tell. Raises InputError for what no picture has."""
+    channels = family.image_channels
+    if channels is not None and channels not in PROBE_CHANNELS:
+        raise InputError(
+            f"{folder} takes pictures of {channels} channels",
+            hint=f"vaecheck has pictures of {', '.join(map(str, sorted(PROBE_CHANNELS)))} channels.",
+        )
+    return channels
 
 
 def _weights(folder: Path) -> WeightFiles:
@@ -137,14 +150,28 @@ def _weight_paths(folder: Path, weights: WeightFiles) -> list[Path]:
 
 
 def _read(folder: Path, class_name: str, weights: WeightFiles) -> Any:
+    """The model. A pickle is looked through first, so that one able to run code is refused with what it names."""
     import diffusers
 
+    if class_name in REFUSED:
+        raise InputError(
+            f"{class_name} of {folder} cannot be measured on pictures: {REFUSED[class_name]}",
+            hint="vaecheck takes autoencoders of still pictures, and those of videos that take one frame.",
+        )
+    if class_name == "AutoencoderRAE" and importlib.util.find_spec("transformers") is None:
+        raise SetupError(
+            f"{class_name} of {folder} is built from the package transformers, which is not installed",
+            hint="pip install transformers",
+        )
     kind = getattr(diffusers, class_name, None)
     if not (isinstance(kind, type) and hasattr(kind, "from_pretrained") and hasattr(kind, "decode")):
         raise InputError(
             f"{folder / CONFIG} names {class_name}, which is no autoencoder of diffusers {diffusers.__version__}",
             hint="Give the VAE's own folder, a newer diffusers, or a factory, --vae FILE.py:FACTORY.",
         )
+    if weights.pickled:
+        for path in _weight_paths(folder, weights):
+            read_tensors(path)
     try:
         with _quiet():
             model, info = kind.from_pretrained(
@@ -167,20 +194,6 @@ def _read(folder: Path, class_name: str, weights: WeightFiles) -> Any:
             hint="config.json and the weights do not belong together; random values would stand in for these.",
         )
     return model.eval().float().requires_grad_(False)
-
-
-def _posterior(output: Any, class_name: str) -> Posterior:
-    """diffusers' outputs: `latent_dist` of a KL-VAE; `latents` or `latent` of a deterministic autoencoder."""
-    distribution = getattr(output, "latent_dist", None)
-    if distribution is not None:
-        return Posterior(distribution.mean, distribution.logvar)
-    for name in ("latents", "latent"):
-        if isinstance(latents := getattr(output, name, None), Tensor):
-            return Posterior(latents)
-    raise InputError(
-        f"encode of {class_name} returns {type(output).__name__}, with neither latent_dist nor latents",
-        hint="Wrap it in a factory, --vae FILE.py:FACTORY.",
-    )
 
 
 @contextmanager

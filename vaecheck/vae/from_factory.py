@@ -15,6 +15,7 @@ import importlib.util
 import math
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling
-from vaecheck.vae.adapter import Adapted, one_line, sha256_of_state
+from vaecheck.vae.adapter import PROBE_CHANNELS, Adapted, one_line, sha256_of_state
 from vaecheck.vae.protocol import Posterior
 
 INSTALLED = frozenset(("site-packages", "dist-packages"))
@@ -66,6 +67,7 @@ def from_factory(where: str, factory: str) -> Adapted:
         module=modules,
         sha256=None if modules is None else sha256_of_state(modules),
         scaling=LatentScaling(scaling_factor, shift_factor, source=ref),
+        image_channels=_image_channels(model, ref),
         warnings=(*about_scaling, *about_shift),
     )
 
@@ -226,7 +228,7 @@ def _floating(tensor: Tensor, ref: str, method: str) -> Tensor:
 
 def _factor(model: Any, name: str, ref: str) -> tuple[float | None, tuple[str, ...]]:
     """(the number, warnings). One value for each channel cannot be judged as one factor: it is unknown, and said."""
-    value = _run(ref, name, lambda: getattr(model, name, None))
+    value = _attribute(model, name, ref)
     if value is None:
         return None, ()
     if _length(value) > 1:
@@ -238,6 +240,25 @@ def _factor(model: Any, name: str, ref: str) -> tuple[float | None, tuple[str, .
     if not math.isfinite(number):
         raise InputError(f"{name} of {ref} is {number}", hint="It is one finite number, or absent.")
     return number, ()
+
+
+def _attribute(model: Any, name: str, ref: str) -> Any:
+    """The attribute, or None. diffusers warns of those that are in its configs; it is we who ask for them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return _run(ref, name, lambda: getattr(model, name, None))
+
+
+def _image_channels(model: Any, ref: str) -> int | None:
+    """What the object says it takes, by the name of `image_channels` or `in_channels`; None where a probe must tell.
+
+    Why only counts that pictures have: `in_channels` of a user's class may as well be the width of a layer.
+    """
+    for name in ("image_channels", "in_channels"):
+        said = _attribute(model, name, ref)
+        if type(said) is int and said in PROBE_CHANNELS:
+            return said
+    return None
 
 
 def _length(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""owner/name[:subfolder][@revision] on the Hugging Face hub -> a folder in its cache with one VAE.
+"""owner/name[:subfolder or file][@revision] on the Hugging Face hub -> a folder or file in its cache with one VAE.
 
 HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,13 @@ from typing import Any
 from vaecheck.deadline import within
 from vaecheck.errors import InputError, SetupError, VaecheckError
 from vaecheck.vae.adapter import one_line
-from vaecheck.vae.from_diffusers import CONFIG, choose_weights
+from vaecheck.vae.from_diffusers import choose_weights
+from vaecheck.vae.scaling import CONFIG
 
 PART = r"\w[\w.-]*"
 HUB_ID = re.compile(rf"(?P<repo>{PART}/{PART})(:(?P<subfolder>[^@:]+))?(@(?P<revision>.+))?")
 PATIENCE_SECONDS = 12.0
+SINGLE_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class HubId:
         return cls(match["repo"], subfolder.strip("/") if subfolder else None, match["revision"])
 
     @property
+    def file(self) -> str | None:
+        """The single file that is named in place of a subfolder, by its suffix; None where none is."""
+        return self.subfolder if self.subfolder and self.subfolder.endswith(SINGLE_FILES) else None
+
+    @property
     def prefixes(self) -> tuple[str, ...]:
         """Where in the repository its VAE can be: the subfolder named, else the top, else a pipeline's vae/."""
         return (f"{self.subfolder}/",) if self.subfolder else ("", "vae/")
@@ -54,30 +61,60 @@ def folder_of(hub_id: HubId, *, offline: bool = False) -> Path:
     What is in the cache is used when the hub cannot be reached. Raises InputError for a repository, revision or
     subfolder that does not exist; SetupError for a gated repository, and when there is no network and no copy.
     """
+    return _fetched(hub_id, _download, _cached, offline)
+
+
+def file_of(hub_id: HubId, *, offline: bool = False) -> Path:
+    """The cached copy of hub_id.file alone, downloaded unless it is there or `offline`. Raises as folder_of does."""
+    return _fetched(hub_id, _download_file, _cached_file, offline)
+
+
+def _fetched(
+    hub_id: HubId, download: Callable[[HubId], Path], cached: Callable[[HubId], Path | None], offline: bool
+) -> Path:
     import huggingface_hub.errors as hub_errors
 
     if offline or _offline_mode():
-        return _cached(hub_id) or _raise(_not_cached(hub_id))
+        return cached(hub_id) or _raise(_not_cached(hub_id))
     try:
-        return _download(hub_id)
+        return download(hub_id)
     except VaecheckError:
         raise
     except hub_errors.RevisionNotFoundError as error:
         raise _explained(hub_id, error) from error
     except Exception as error:
-        if folder := _cached(hub_id):
-            return folder
+        if path := cached(hub_id):
+            return path
         raise _explained(hub_id, error) from error
 
 
-def _download(hub_id: HubId) -> Path:
-    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url
+def _download_file(hub_id: HubId) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    endpoint, seconds = _endpoint(), _patience()
+    names, endpoint, seconds = _names(hub_id), _endpoint(), _patience()
+    name, repo, revision = hub_id.file, hub_id.repo, hub_id.revision
+    if name not in names:
+        raise _no_such_file(hub_id, names)
+    url = hf_hub_url(repo, name, revision=revision, endpoint=endpoint)
+    within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=endpoint))
+    with _bars_only_on_a_terminal():
+        return Path(hf_hub_download(repo, name, revision=revision, endpoint=endpoint))
+
+
+def _names(hub_id: HubId) -> list[str]:
+    """The files of the repository at the revision."""
+    from huggingface_hub import HfApi
+
+    api, seconds = HfApi(endpoint=_endpoint()), _patience()
+    info = within(seconds, lambda: api.model_info(hub_id.repo, revision=hub_id.revision, timeout=seconds))
+    return [file.rfilename for file in info.siblings or ()]
+
+
+def _download(hub_id: HubId) -> Path:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    names, endpoint, seconds = _names(hub_id), _endpoint(), _patience()
     repo, revision = hub_id.repo, hub_id.revision
-    api = HfApi(endpoint=endpoint)
-    info = within(seconds, lambda: api.model_info(repo, revision=revision, timeout=seconds))
-    names = [file.rfilename for file in info.siblings or ()]
     prefix = _prefix(hub_id, names)
     weights = choose_weights(_directly_under(prefix, names))
     if weights is None:
@@ -100,14 +137,35 @@ def _prefix(hub_id: HubId, names: list[str]) -> str:
         if prefix + CONFIG in names:
             return prefix
     folders = sorted(name.removesuffix(f"/{CONFIG}") for name in names if name.endswith(f"/{CONFIG}"))
-    singles = [name for name in names if name.endswith((".safetensors", ".ckpt", ".pt", ".pth", ".bin"))]
-    hint = "vaecheck reads diffusers folders (config.json and weights) from the hub."
+    singles = _single_files(names)
+    hint = "vaecheck reads diffusers folders (config.json and weights) and single weight files from the hub."
     if folders:
         hint = f"Its subfolders with a {CONFIG}: {', '.join(folders)}. Name one: {hub_id.repo}:{folders[0]}"
     elif singles:
-        hint = f"It has single files ({', '.join(singles[:3])}), which are not read yet; diffusers folders are."
+        hint = f"It has {_listed(singles)}. Name one: {_reference(hub_id, singles[0])}"
     where = f"subfolder {hub_id.subfolder!r} with a {CONFIG}" if hub_id.subfolder else f"{CONFIG} or vae/{CONFIG}"
     raise InputError(f"{hub_id.repo} on the hub has no {where}", hint=hint)
+
+
+def _no_such_file(hub_id: HubId, names: list[str]) -> InputError:
+    singles = _single_files(names)
+    hint = f"It has {_listed(singles)}: {_reference(hub_id, singles[0])}" if singles else "It has no weight files."
+    return InputError(f"{hub_id.repo} on the hub has no file {hub_id.file}", hint=hint)
+
+
+def _single_files(names: Iterable[str]) -> list[str]:
+    """Its weight files, those that are called a VAE first: only to choose what to show."""
+    singles = [name for name in names if name.endswith(SINGLE_FILES) and "-of-0" not in name]
+    return sorted(singles, key=lambda name: (not re.search(r"vae|(^|/)ae\.", name.lower()), name))
+
+
+def _listed(singles: list[str]) -> str:
+    more = f" and {len(singles) - 5} more" if len(singles) > 5 else ""
+    return f"the weight file{'s' * (len(singles) > 1)} {', '.join(singles[:5])}{more}"
+
+
+def _reference(hub_id: HubId, file: str) -> str:
+    return f"{hub_id.repo}:{file}" + (f"@{hub_id.revision}" if hub_id.revision else "")
 
 
 def _directly_under(prefix: str, names: Iterable[str]) -> list[str]:
@@ -126,6 +184,13 @@ def _cached(hub_id: HubId) -> Path | None:
             if choose_weights(path.name for path in folder.iterdir() if path.exists()):
                 return folder
     return None
+
+
+def _cached_file(hub_id: HubId) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(hub_id.repo, hub_id.file or "", revision=hub_id.revision)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _explained(hub_id: HubId, error: Exception) -> VaecheckError:

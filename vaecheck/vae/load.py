@@ -1,4 +1,4 @@
-"""REF -> VAE: an alias, a hub id, a diffusers folder, or a factory."""
+"""REF -> VAE: an alias, a hub id, a diffusers folder, a single file, or a factory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from vaecheck.errors import InputError, SetupError
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import Adapted, LoadedVAE
 from vaecheck.vae.aliases import ALIASES, BUNDLED
-from vaecheck.vae.from_diffusers import built_in, from_diffusers, vae_folder
+from vaecheck.vae.from_checkpoint import SCALING_UNKNOWN, from_checkpoint
+from vaecheck.vae.from_diffusers import built_in, choose_weights, from_diffusers, vae_folder
 from vaecheck.vae.from_factory import from_factory
-from vaecheck.vae.hub import HubId, folder_of
+from vaecheck.vae.hub import SINGLE_FILES, HubId, file_of, folder_of
+from vaecheck.vae.scaling import CONFIG
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "kl-f8-tiny"
 FACTORY = re.compile(r"(?P<where>.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<factory>[A-Za-z_]\w*)")
-SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-FORMS = "A VAE is an alias (vaecheck vaes), owner/name on the hub, a diffusers folder, or FILE.py:FACTORY."
+FORMS = (
+    "A VAE is an alias (vaecheck vaes), owner/name on the hub, a diffusers folder, a weight file, or FILE.py:FACTORY."
+)
+UNPACKED = "Download and unpack it, then give the file: --vae model.ckpt"
 
 
 def load_vae(
@@ -36,8 +40,8 @@ def load_vae(
     """The VAE that `ref` names, on `device`, computing in `dtype`, in eval mode, its f and channels probed.
 
     scaling_factor, shift_factor: instead of those shipped with it.
-    Raises InputError for a REF that leads nowhere or to something that is no VAE of RGB pictures; SetupError when
-    it is not here and cannot be fetched.
+    Raises InputError for a REF that leads nowhere or to something that is no VAE of pictures; SetupError when it is
+    not here and cannot be fetched.
     """
     if scaling_factor is not None and not (math.isfinite(scaling_factor) and scaling_factor):
         raise InputError(f"a scaling factor of {scaling_factor} scales nothing", hint="Give a finite number, not 0.")
@@ -46,7 +50,7 @@ def load_vae(
         shipped = adapted.scaling
         factor = shipped.scaling_factor if scaling_factor is None else scaling_factor
         shift = shipped.shift_factor if shift_factor is None else shift_factor
-        adapted = replace(adapted, scaling=LatentScaling(factor, shift, source="given"))
+        adapted = _settled(adapted, LatentScaling(factor, shift, source="given"))
     return LoadedVAE(ref, adapted, device, dtype)
 
 
@@ -57,15 +61,46 @@ def _adapted(ref: str, offline: bool) -> Adapted:
         raise InputError("the REF of the VAE is empty", hint=FORMS)
     path = Path(ref).expanduser()
     if path.is_dir():
-        return from_diffusers(vae_folder(path))
+        return _from_folder(path)
     if path.exists():
-        raise _single_file(ref)
+        return _from_file(path)
     if match := FACTORY.fullmatch(ref):
         return from_factory(match["where"], match["factory"])
     hub_id = HubId.parse(ref)
     if hub_id is None or _is_path(ref):
         raise _leads_nowhere(ref)
+    return _from_hub(hub_id, offline)
+
+
+def _from_hub(hub_id: HubId, offline: bool) -> Adapted:
+    if hub_id.file:
+        return from_checkpoint(file_of(hub_id, offline=offline))
     return from_diffusers(folder_of(hub_id, offline=offline))
+
+
+def _from_folder(folder: Path) -> Adapted:
+    """A diffusers folder; or one with a single weight file, which is what people download without its config."""
+    if not any((candidate / CONFIG).is_file() for candidate in (folder, folder / "vae")):
+        files = sorted(path for path in folder.iterdir() if path.suffix in SINGLE_FILES and path.is_file())
+        if len(files) == 1:
+            return from_checkpoint(files[0])
+        if files:
+            raise InputError(
+                f"{folder} has {len(files)} weight files and no {CONFIG}: {', '.join(path.name for path in files[:5])}",
+                hint=f"Name the VAE's: {files[0]}",
+            )
+    return from_diffusers(vae_folder(folder))
+
+
+def _from_file(path: Path) -> Adapted:
+    """A weight file by its content; the one that its own diffusers folder would load, with that folder's config."""
+    if path.suffix == ".py":
+        raise InputError(f"{path} is a file of factories", hint=f"Say which: {path}:FACTORY")
+    if (path.parent / CONFIG).is_file():
+        weights = choose_weights(file.name for file in path.parent.iterdir())
+        if weights and weights.names == (path.name,):
+            return from_diffusers(path.parent)
+    return from_checkpoint(path)
 
 
 def _from_alias(name: str, offline: bool) -> Adapted:
@@ -75,25 +110,24 @@ def _from_alias(name: str, offline: bool) -> Adapted:
             raise SetupError(f"{name} is not in this installation", hint="Install vaecheck again.")
         return built_in(BUNDLED_FOLDER)
     hub_id = HubId.parse(alias.target)
-    assert hub_id is not None
-    adapted = from_diffusers(folder_of(hub_id, offline=offline))
+    if hub_id is None:
+        raise SetupError(f"{name} is on no hub: its authors publish it at {alias.target}", hint=UNPACKED)
+    adapted = _from_hub(hub_id, offline)
     if not adapted.scaling.known and alias.scaling_factor is not None:
-        return replace(adapted, scaling=LatentScaling(alias.scaling_factor, source="the publisher's own config"))
+        return _settled(adapted, LatentScaling(alias.scaling_factor, source="the publisher's own config"))
     return adapted
+
+
+def _settled(adapted: Adapted, scaling: LatentScaling) -> Adapted:
+    warnings = tuple(warning for warning in adapted.warnings if warning != SCALING_UNKNOWN)
+    return replace(adapted, scaling=scaling, warnings=warnings)
 
 
 def _is_path(ref: str) -> bool:
     """Whether a name with one slash is plainly a path: it begins or ends like one."""
-    return ref.startswith((".", "/", "~")) or "\\" in ref or ref.endswith(("/", ".py", *SINGLE_FILES))
-
-
-def _single_file(ref: str) -> InputError:
-    if ref.endswith(".py"):
-        return InputError(f"{ref} is a file of factories", hint=f"Say which: {ref}:FACTORY")
-    return InputError(
-        f"{ref} is a single file, and single files are not read yet",
-        hint="A diffusers folder is: config.json beside diffusion_pytorch_model.safetensors.",
-    )
+    inside_repository = ":" in ref
+    ends = ref.endswith(("/", ".py", *(() if inside_repository else SINGLE_FILES)))
+    return ref.startswith((".", "/", "~")) or "\\" in ref or ends
 
 
 def _leads_nowhere(ref: str) -> InputError:

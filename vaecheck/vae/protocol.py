@@ -39,6 +39,17 @@ class Posterior:
             return self.mean
         return self.mean + torch.exp(0.5 * self.log_var) * noise
 
+    @classmethod
+    def joined(cls, parts: Sequence[Posterior]) -> Posterior:
+        """One of all their pictures."""
+        log_vars = [part.log_var for part in parts if part.log_var is not None]
+        codes = [part.codes for part in parts if part.codes is not None]
+        return cls(
+            joined([part.mean for part in parts]),
+            joined(log_vars) if log_vars else None,
+            joined(codes) if codes else None,
+        )
+
 
 class VAE(Protocol):
     """An encoder and a decoder. Neither resizes, clamps, samples or moves devices."""
@@ -52,6 +63,11 @@ class VAE(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Raw latents (B, C, h, w) -> pixels (B, image channels, h*f, w*f), float32, not clamped."""
         ...
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts of a batch, one after the other; no copy of one alone."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def noise_for(image_ids: Sequence[str], like: Tensor, seed: int) -> Tensor:

@@ -18,13 +18,14 @@ from vaecheck.vae.protocol import Posterior
 
 
 class Bicubic:
-    """Encode: antialiased bicubic reduction by f. Decode: bicubic enlargement. Three values for f x f pixels."""
+    """Encode: antialiased bicubic reduction by f. Decode: bicubic enlargement. One value a channel for f x f pixels."""
 
-    description = "bicubic down and up by f: three values for each f x f patch"
-
-    def __init__(self, f: int) -> None:
+    def __init__(self, f: int, image_channels: int = 3) -> None:
         self.f = f
-        self.card = _card("bicubic", f, 3)
+        self.card = _card("bicubic", f, image_channels, image_channels)
+        values = {1: "one value", 2: "two values", 3: "three values", 4: "four values"}
+        count = values.get(image_channels, f"{image_channels} values")
+        self.description = f"bicubic down and up by f: {count} for each f x f patch"
 
     def encode(self, pixels: Tensor) -> Posterior:
         return Posterior(_resize(pixels, 1 / self.f))
@@ -43,24 +44,22 @@ class Linear:
     description = "linear (PCA) codec of f x f patches with the same number of latent channels"
 
     def __init__(self, f: int, mean: Tensor, components: Tensor) -> None:
-        """mean: (3 f f,); components: (channels, 3 f f), orthonormal rows; float32, of pixels in [-1, 1]."""
+        """mean: (C f f,); components: (channels, C f f), orthonormal rows; float32, of pixels in [-1, 1]."""
         self.f = f
-        self.card = _card("linear", f, len(components))
+        self.card = _card("linear", f, len(components), len(mean) // f**2)
         self.mean = mean
         self.components = components
 
     @classmethod
     def fit(cls, images: Iterable[Tensor], f: int, channels: int) -> Linear:
-        """Fit to uint8 (B, 3, H, W) batches in one pass, with sums of float64."""
-        width = 3 * f * f
-        count, total = 0, torch.zeros(width, dtype=torch.float64)
-        products = torch.zeros(width, width, dtype=torch.float64)
+        """Fit to batches (B, C, H, W) of uint8 or float32 [0, 255] in one pass, with sums of float64."""
+        count, total, products = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
         for image in images:
-            patches = F.pixel_unshuffle(to_pixels(image), f).flatten(2).transpose(1, 2).reshape(-1, width).double()
+            patches = F.pixel_unshuffle(to_pixels(image), f).flatten(2).transpose(1, 2).flatten(0, 1).double()
             count += len(patches)
-            total += patches.sum(0)
-            products += patches.T @ patches
-        mean = total / count
+            total = total + patches.sum(0)
+            products = products + patches.T @ patches
+        mean, width = total / count, len(total)
         _, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
         return cls(f, mean.float(), vectors.T.flip(0)[: min(channels, width)].float().contiguous())
 
@@ -78,13 +77,14 @@ def _resize(pixels: Tensor, factor: float) -> Tensor:
     return F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def _card(name: str, f: int, channels: int) -> VAECard:
+def _card(name: str, f: int, channels: int, image_channels: int) -> VAECard:
     return VAECard(
         ref=name,
         class_name=name.capitalize(),
         sha256=None,
         f=f,
         latent_channels=channels,
+        image_channels=image_channels,
         parameters=None,
         dtype="float32",
         deterministic=True,

@@ -16,7 +16,7 @@ from vaecheck.pixels import to_pixels
 from vaecheck.results.types import VAECard
 from vaecheck.vae.protocol import VAE, Posterior
 from vaecheck.vae.room import is_out_of_memory
-from vaecheck.vae.tiling import Seams, Tiled
+from vaecheck.vae.tiling import Tiled
 
 CPU = torch.device("cpu")
 
@@ -202,15 +202,6 @@ def test_a_tile_that_does_not_fit_wants_a_smaller_one() -> None:
     with pytest.raises(SetupError) as caught:
         walk(tiled, Keep(Need.RECONSTRUCTION), batches(pictures(1, side=256), 1))
     assert caught.value.hint.startswith("Try --tiling 64,")
-
-
-def test_a_batch_says_where_it_was_tiled() -> None:
-    keep = Keep(Need.RECONSTRUCTION)
-    walk(Tiled(Halver(), 32), keep, [*batches(pictures(1, side=40), 1), *batches(pictures(1, side=32), 1)])  # type: ignore[arg-type]
-    assert keep.batches[0].seams == Seams(((24, 32),), ((24, 32),))
-    assert keep.batches[1].seams is None
-    whole = walk(Halver(), Keep(Need.RECONSTRUCTION), batches(pictures(1, side=40), 1))
-    assert torch.equal(keep.batches[0].reconstruction, whole.batches[0].reconstruction)  # type: ignore[arg-type]
 
 
 def test_padding_is_cropped_away_before_any_metric_sees_it() -> None:

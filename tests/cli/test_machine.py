@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 from tests.cli.conftest import Run
 from vaecheck.tasks import settings
+from vaecheck.vae.adapter import Adapted, LoadedVAE
+from vaecheck.vae.protocol import Posterior
 
 METRICS = ("--metrics", "psnr_db,ssim,kl_nats_per_image,latent_std", "--yardstick", "none", "--json")
 
@@ -72,8 +75,6 @@ class TestHowItRuns:
     def test_slicing_sends_one_picture_at_a_time_and_batches_what_it_can(
         self, run: Run, sizes: Path, vae_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from vaecheck.vae.adapter import LoadedVAE
-
         seen: list[int] = []
         inner = LoadedVAE._run
 
@@ -87,6 +88,38 @@ class TestHowItRuns:
         seen.clear()
         run("scale-factor", sizes, "--vae", vae_folder, "--fit", "pad", "--slicing", "--json")
         assert seen == [1] * 12
+
+    def test_channels_last_reaches_weights_and_inputs(self) -> None:
+        class Spy(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.down = torch.nn.Conv2d(3, 4, 8, stride=8)
+                self.up = torch.nn.ConvTranspose2d(4, 3, 8, stride=8)
+                self.video = torch.nn.Conv3d(4, 4, 3)
+                self.seen: list[bool] = []
+
+            def encode(self, pixels: torch.Tensor) -> Posterior:
+                self.seen.append(pixels.is_contiguous(memory_format=torch.channels_last))
+                return Posterior(self.down(pixels))
+
+            def decode(self, latents: torch.Tensor) -> torch.Tensor:
+                self.seen.append(latents.is_contiguous(memory_format=torch.channels_last))
+                decoded: torch.Tensor = self.up(latents)
+                return decoded
+
+        model = Spy()
+        vae = LoadedVAE("spy", Adapted(model.encode, model.decode, "Spy", model, None), "cpu", torch.float32)
+        pixels = torch.rand(2, 3, 32, 32) * 2 - 1
+        before = vae.encode(pixels).mean
+        vae.configure(channels_last=True)
+        model.seen.clear()
+        after = vae.encode(pixels).mean
+        decoded = vae.decode(after)
+        assert model.seen == [True, True]
+        assert model.down.weight.is_contiguous(memory_format=torch.channels_last)
+        assert after.is_contiguous()
+        assert decoded.is_contiguous()
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.slow
     def test_compiled_it_gives_the_same(
@@ -123,36 +156,56 @@ class TestHowItRuns:
         assert figures(compiled) == pytest.approx(figures(plain), rel=1e-4)
         assert compiled["settings"]["compile"] != any("--compile failed" in text for text in compiled["warnings"])
 
+    def test_the_first_batch_is_of_the_first_pictures_however_they_are_grouped(
+        self, run: Run, sizes: Path, vae_folder: Path
+    ) -> None:
+        options = ("scale-factor", sizes, "--vae", vae_folder, "--fit", "pad", "--batch-size", 4, "--json")
+        everything, first, one = (
+            run(*options, *more).document["scaling"]["first_batch"]
+            for more in ((), ("--limit", 4), ("--limit", 4, "--slicing"))
+        )
+        assert everything["images"] == 4
+        assert everything == pytest.approx(first, rel=1e-5)
+        assert everything == pytest.approx(one, rel=1e-5)
+
 
 class TestTiling:
     def test_the_seams_are_measured(self, run: Run, sizes: Path, vae_folder: Path) -> None:
-        done = run(
-            "reconstruct", sizes, "--vae", vae_folder, "--fit", "pad", "--tiling", 64, "--yardstick", "none", "--json"
-        )
+        options = ("--fit", "pad", "--tiling", 64, "--metrics", "seam_error_ratio,tiling_psnr_db")
+        done = run("reconstruct", sizes, "--vae", vae_folder, *options, "--yardstick", "none", "--json")
         assert done.code == 0, done.err
         measures = done.document["measures"]
         assert measures["seam_error_ratio"]["n"] == 8  # those of 60 x 44 go whole
         assert 0.5 < measures["seam_error_ratio"]["value"] < 2
-        assert measures["tiling_psnr_db"]["n"] == 4
+        assert measures["tiling_psnr_db"]["n"] == 8
         assert 5 < measures["tiling_psnr_db"]["value"] < 80
         assert done.document["settings"]["tiling"] == 64
 
     def test_against_the_whole_by_hand(self, run: Run, sizes: Path, vae_folder: Path) -> None:
-        """tiling_psnr_db of pictures that are a window themselves: PSNR between the two saved reconstructions."""
-        from skimage.metrics import peak_signal_noise_ratio
-
-        out = {}
-        for name, tiling in (("tiled", ("--tiling", 64)), ("whole", ())):
-            out[name] = sizes.parent / name
-            options = ("--size", 96, "--limit", 3, "--yardstick", "none", "--save-reconstructions", out[name])
-            metrics = ("--metrics", "seam_error_ratio") if tiling else ("--metrics", "psnr_db")
-            done = run("reconstruct", sizes, "--vae", vae_folder, *options, *metrics, *tiling, "--json")
+        """Pictures that are a window themselves: from the originals and the two saved reconstructions."""
+        saved, pair = {}, ("seam_error_ratio", "tiling_psnr_db")
+        for name, tiling in (("tiled", ("--tiling", 64, "--metrics", ",".join(pair))), ("whole", ())):
+            saved[name] = sizes.parent / name
+            options = ("--size", 96, "--limit", 3, "--yardstick", "none", "--save-reconstructions", saved[name])
+            done = run("reconstruct", sizes, "--vae", vae_folder, *options, *tiling, "--json")
             assert done.code == 0, done.err
             if tiling:
-                value = done.document["measures"]["tiling_psnr_db"]["value"]
-        pairs = [[np.asarray(Image.open(out[name] / f"{i:02d}.png")) for name in ("whole", "tiled")] for i in range(3)]
-        expected = np.mean([peak_signal_noise_ratio(*pair, data_range=255) for pair in pairs])
-        assert value == pytest.approx(expected, abs=1e-3)
+                found = [done.document["measures"][key]["value"] for key in pair]
+        seams = np.zeros((96, 96), bool)
+        seams[48:64] = seams[:, 48:64] = True
+        ratios, decibels = [], []
+        for i in range(3):
+            picture = Image.open(sizes / f"{i:02d}.png")
+            wide, high = (max(96, round(side * 96 / min(picture.size))) for side in picture.size)
+            left, top = (wide - 96) // 2, (high - 96) // 2
+            original = np.asarray(picture.resize((wide, high), Image.Resampling.BICUBIC), float)
+            original = original[top : top + 96, left : left + 96]
+            tiled, whole = (np.asarray(Image.open(saved[name] / f"{i:02d}.png")) for name in ("tiled", "whole"))
+            decibels.append(peak_signal_noise_ratio(whole, tiled, data_range=255))
+            errors = [((side - original) ** 2).mean(2) for side in (tiled, whole)]
+            a, b = (np.sqrt(error[seams].mean() / error[~seams].mean()) for error in errors)
+            ratios.append(a / b)
+        assert found == pytest.approx([np.mean(ratios), np.mean(decibels)], abs=1e-3)
 
     def test_nothing_larger_than_a_tile(self, run: Run, sizes: Path, vae_folder: Path) -> None:
         options = ("reconstruct", sizes, "--vae", vae_folder, "--size", 64, "--tiling", 64, "--yardstick", "none")
@@ -161,7 +214,12 @@ class TestTiling:
         measure = done.document["measures"]["seam_error_ratio"]
         assert (measure["value"], measure["status"]) == (None, "unavailable")
         assert measure["reason"] == "no picture is larger than a tile. Give a smaller --tiling."
-        assert "tiling_psnr_db" not in done.document["measures"]
+        assert done.document["measures"]["tiling_psnr_db"]["status"] == "unavailable"
+
+    def test_asked_for_without_tiles(self, run: Run, sizes: Path, vae_folder: Path) -> None:
+        done = run("reconstruct", sizes, "--vae", vae_folder, "--size", 64, "--metrics", "seam_error_ratio")
+        assert done.code == 3
+        assert "nothing was tiled. Give --tiling SIDE." in " ".join(done.err.split())
 
     def test_a_side_that_does_not_suit(self, run: Run, sizes: Path, vae_folder: Path) -> None:
         done = run("reconstruct", sizes, "--vae", vae_folder, "--tiling", 100)
@@ -207,8 +265,6 @@ class TestMemory:
     @pytest.fixture
     def little(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Memory for two pictures of 64 x 64 in the encoder, by the words of torch's CPU allocator."""
-        from vaecheck.vae.adapter import LoadedVAE
-
         inner = LoadedVAE._run
 
         def limited(self: LoadedVAE, stage: str, values: torch.Tensor) -> Any:
@@ -240,6 +296,26 @@ class TestMemory:
         assert "one picture of 128x128 pixels does not fit into the memory of cpu" in message
         assert "Try --tiling 64, --dtype bfloat16 or a smaller --size." in message
         assert run(*options, "--tiling", 64).code == 0
+
+    @pytest.mark.parametrize(("dtype", "remedy"), [("float32", "Try --dtype bfloat16."), ("bfloat16", "Free memory")])
+    def test_weights_that_do_not_fit(
+        self,
+        run: Run,
+        sizes: Path,
+        vae_folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        dtype: str,
+        remedy: str,
+    ) -> None:
+        def load(*_: object, **__: object) -> object:
+            return torch.empty(1 << 55)
+
+        monkeypatch.setattr(settings, "load_vae", load)
+        done = run("scale-factor", sizes, "--vae", vae_folder, "--device", "cpu", "--dtype", dtype)
+        assert done.code == 3
+        message = " ".join(done.err.split())
+        assert f"do not fit into the memory of cpu as {dtype}" in message
+        assert remedy in message
 
     @pytest.mark.usefixtures("little")
     def test_bench_too(self, run: Run, vae_folder: Path) -> None:

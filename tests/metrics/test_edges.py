@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from tests.metrics.laws import check_laws, sliced
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.edges import BorderPSNR, SeamErrorRatio
+from vaecheck.metrics.edges import BorderPSNR, seam_error_ratio
 from vaecheck.metrics.protocol import Batch
 from vaecheck.vae.tiling import Seams
 
@@ -35,52 +36,31 @@ def noise(count: int, height: int, width: int) -> Tensor:
 
 
 class TestSeams:
+    def ratio(self, tiled: tuple[int, int], whole: tuple[int, int]) -> float:
+        """Of errors (at the seams, elsewhere)."""
+        mask = SEAMS.mask(24, 32)
+        original = torch.full((1, 3, 24, 32), 100, dtype=torch.uint8)
+        sides = [original + torch.where(mask, *error).to(torch.uint8) for error in (tiled, whole)]
+        return float(seam_error_ratio(original, *sides, mask))
+
     def test_the_ratio_of_known_errors(self) -> None:
+        assert self.ratio((6, 4), (4, 4)) == pytest.approx(1.5)
+        assert self.ratio((6, 4), (3, 4)) == pytest.approx(2)
+        assert self.ratio((5, 10), (4, 4)) == pytest.approx(0.5)
+
+    def test_detail_at_the_seams_and_error_everywhere_are_no_seam(self) -> None:
+        assert self.ratio((12, 4), (12, 4)) == pytest.approx(1)
+        assert self.ratio((24, 8), (12, 4)) == pytest.approx(1)
+
+    @pytest.mark.parametrize(("tiled", "whole"), [((0, 0), (0, 0)), ((3, 0), (3, 1)), ((3, 1), (0, 1))])
+    def test_without_error_there_is_no_ratio(self, tiled: tuple[int, int], whole: tuple[int, int]) -> None:
+        assert self.ratio(tiled, whole) == math.inf
+
+    def test_each_picture_has_its_own(self) -> None:
         mask = SEAMS.mask(24, 32)
-        error = torch.where(mask, torch.tensor([[[6]], [[4]]]), torch.tensor([[[4]], [[8]]]))
-        metric = SeamErrorRatio()
-        metric.update(batch(error, seams=SEAMS))
-        (measure,) = metric.compute()
-        assert metric.columns()["seam_error_ratio"] == (1.5, 0.5)
-        assert (measure.value, measure.n, measure.unit, measure.better) == (1.0, 2, "", "lower")
-
-    def test_even_errors_have_no_seam(self) -> None:
-        metric = SeamErrorRatio()
-        metric.update(batch(noise(4, 200, 320), seams=SEAMS))
-        (measure,) = metric.compute()
-        assert measure.value == pytest.approx(1.0, abs=0.01)
-
-    def test_pictures_that_went_whole_do_not_count(self) -> None:
-        mask = SEAMS.mask(24, 32)
-        metric = SeamErrorRatio()
-        metric.update(batch(torch.where(mask, 6, 3)[None], seams=SEAMS))
-        metric.update(batch(noise(3, 24, 24), first=1))
-        (measure,) = metric.compute()
-        assert (measure.value, measure.n, measure.counts) == (2.0, 1, {})
-        assert metric.columns()["seam_error_ratio"] == (2.0, None, None, None)
-
-    def test_nothing_tiled_has_no_ratio(self) -> None:
-        metric = SeamErrorRatio()
-        metric.update(batch(noise(3, 24, 24)))
-        with pytest.raises(NotEnoughImages, match="no picture is larger than a tile"):
-            metric.compute()
-
-    def test_broken_and_lossless_pictures_are_counted_apart(self) -> None:
-        error = noise(3, 24, 32)
-        error[0] = 0
-        metric = SeamErrorRatio()
-        metric.update(batch(error, seams=SEAMS, finite=torch.tensor([True, True, False])))
-        (measure,) = metric.compute()
-        assert (measure.n, measure.counts, measure.status) == (1, {"identical": 1, "non_finite": 1}, "unreliable")
-
-    def test_laws(self) -> None:
-        whole = batch(noise(9, 24, 32), seams=SEAMS, finite=torch.arange(9) != 4)
-        parts = [
-            sliced(whole, slice(0, 3)),
-            sliced(whole, slice(3, 4)),
-            sliced(replace(whole, seams=None), slice(4, 9)),
-        ]
-        check_laws(SeamErrorRatio, parts)
+        original = torch.zeros(2, 3, 24, 32, dtype=torch.uint8)
+        tiled = original + torch.where(mask, torch.tensor([[[[6]]], [[[2]]]]), 2).to(torch.uint8)
+        assert seam_error_ratio(original, tiled, original + 2, mask).tolist() == pytest.approx([3, 1])
 
 
 class TestBorder:

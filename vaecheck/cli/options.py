@@ -109,7 +109,7 @@ Vae = Annotated[
         "--vae",
         metavar="REF",
         help="An alias (sd-vae-ft-mse), a hub id owner/name[:subfolder][@revision], a diffusers folder, "
-        "or file.py:factory. `vaecheck vaes` lists the aliases.",
+        "a weight file, or file.py:factory. `vaecheck vaes` lists the aliases.",
         rich_help_panel=MODEL,
     ),
 ]

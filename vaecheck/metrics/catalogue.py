@@ -187,6 +187,7 @@ class Catalogue:
         """The metrics that give these measures, and an `unavailable` measure for each that cannot be had."""
         groups: list[tuple[tuple[str, ...], Metric]] = []
         lost: list[Measure] = []
+        names = [name for name in names if name not in TILING_NAMES]
         for group, make in self._families(names).items():
             try:
                 groups.append((group, make()))

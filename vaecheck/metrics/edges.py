@@ -28,7 +28,7 @@ DEFINITIONS = {
     "without tiles, mean over the middle of some pictures; 1 means no seam",
     TILING: "PSNR between the reconstruction in tiles and the whole one, mean over the middle of some pictures",
     BORDER: "PSNR of the last f rows and columns before padding, mean over padded pictures",
-    INSIDE: "PSNR of the rest of the same pictures",
+    INSIDE: "PSNR of the rest of the same pictures, which differs in content too: it takes many to tell them apart",
 }
 NO_VALUE = math.nan
 """Stands in the rows for a picture that was not padded."""

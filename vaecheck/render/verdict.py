@@ -219,7 +219,7 @@ def _meaning(name: str, measure: Measure) -> str:
     if name == "compression_ratio":
         return f"{figures.number(amount)} pixel values for each latent value"
     if name == "kl_bits_per_pixel":
-        return "an 8-bit RGB pixel has 24"
+        return "an 8-bit pixel has 8 a channel, 24 in RGB"
     if name.endswith("_images_per_second"):
         return f"{figures.number(1000 / amount, significant=3)} ms for one picture"
     return ""

@@ -15,16 +15,14 @@ from vaecheck.images.loader import Loader
 from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Built
-from vaecheck.metrics.edges import SEAM
 from vaecheck.metrics.protocol import HasColumns
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage, Yardstick
 from vaecheck.saving import SaveReconstructions
 from vaecheck.tasks.settings import Bench, Listener, Settings, levels_of, open_bench, protocol_warnings
-from vaecheck.tasks.tiling import PICTURES, tiling_psnr
+from vaecheck.tasks.tiling import PICTURES, LargerThanATile, tiling_measures
 from vaecheck.unet_cost import unet_costs
-from vaecheck.vae.tiling import Tiled
 from vaecheck.vae.yardsticks import Bicubic, Linear
 
 YARDSTICK_SAMPLE = 24
@@ -60,7 +58,8 @@ def reconstruct(
     stopwatch = Stopwatch(bench.device)
     loader = bench.loader()
     bench.listener.start("Reconstructing", bench.images.count)
-    run = Run(bench.vae, [*built.metrics, gallery, *saver], stopwatch)
+    tiled = LargerThanATile(bench.vae)
+    run = Run(bench.vae, [*built.metrics, tiled, gallery, *saver], stopwatch)
     evaluate(
         [run],
         loader,
@@ -72,7 +71,8 @@ def reconstruct(
     )
     evaluated = time.perf_counter()
     columns = per_image(built)
-    measures = built.measures() | _tiling(bench, columns) | speed_measures(stopwatch.laps, bench.device)
+    speed = speed_measures(stopwatch.laps, bench.device)  # before whole pictures take more memory than tiles
+    measures = built.measures() | tiling_measures(bench, names, evenly(sorted(tiled.ids), PICTURES)) | speed
     computed = time.perf_counter()
     yardsticks = _yardsticks(bench, loader, names, columns, measures)
     seconds = {
@@ -99,16 +99,6 @@ def reconstruct(
         published=published.beside(card, data, settings.document(), measures),
         per_image=columns,
     ), gallery.shown()
-
-
-def _tiling(bench: Bench, columns: PerImage) -> dict[str, Measure]:
-    """What tiling changes, beside the seams' own measure; nothing where nothing was tiled."""
-    ratios = columns.columns.get(SEAM, ())
-    tiled = [image_id for image_id, ratio in zip(columns.ids, ratios, strict=False) if ratio is not None]
-    if not tiled or not isinstance(bench.vae, Tiled):
-        return {}
-    measure = tiling_psnr(bench, bench.vae, evenly(tiled, PICTURES))
-    return {measure.name: measure}
 
 
 def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupError | None:

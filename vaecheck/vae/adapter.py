@@ -231,6 +231,8 @@ def _probe(ref: str, adapted: Adapted, device: torch.device, dtype: torch.dtype)
             except (torch.OutOfMemoryError, MemoryError):
                 raise
             except Exception as error:
+                if encodes and refusals and str(error) == str(refusals[-1]):
+                    break  # its decoder refuses for a reason of its own, not for the size
                 refusals.append(error)
     refusal = refusals[0]
     if isinstance(refusal, InputError):

@@ -30,6 +30,8 @@ WEIGHT_FILES = tuple(
     for variant in ("", ".fp16")
     for suffix in (".safetensors", ".safetensors.index.json", ".bin")
 )
+DEPTHS = ("layers_per_block", "layers_per_down_block", "layers_per_up_block", "num_res_blocks", "_blocks", "_layers")
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,24 @@ def from_diffusers(folder: Path) -> Adapted:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / CONFIG} cannot be read: {error}", hint="Write the folder again.") from error
     if not isinstance(config, dict) or not isinstance(config.get("_class_name"), str):
         raise InputError(
             f"{folder / CONFIG} does not name a diffusers class (_class_name)",
             hint="Give a folder that diffusers' save_pretrained wrote, or a factory, --vae FILE.py:FACTORY.",
         )
+    for name, value in config.items():
+        if name.endswith(DEPTHS) and any(isinstance(n, int) and n > MOST_LAYERS for n in _numbers(value)):
+            raise InputError(
+                f"{folder / CONFIG} says {name} = {value}: more than {MOST_LAYERS} layers",
+                hint="It is damaged. Take the config.json that came with the weights.",
+            )
     return config
+
+
+def _numbers(value: Any) -> list[Any]:
+    return [number for item in value for number in _numbers(item)] if isinstance(value, list) else [value]
 
 
 def _image_channels(folder: Path, family: Family) -> int | None:
@@ -188,6 +200,13 @@ def _read(folder: Path, class_name: str, weights: WeightFiles) -> Any:
             hint="A file may be cut short, or config.json may belong to other weights.",
         ) from error
     missing = sorted(info["missing_keys"])
+    foreign = sorted(name for name in info["unexpected_keys"] if name.startswith(("encoder.", "decoder.")))
+    if foreign:
+        raise InputError(
+            f"{folder} has {len(foreign)} tensors that {class_name} of its {CONFIG} has no place for: "
+            f"{', '.join(foreign[:3])}, ...",
+            hint="config.json and the weights do not belong together; without these the model is another one.",
+        )
     if missing:
         raise InputError(
             f"{folder} lacks {len(missing)} tensors of {class_name}: {', '.join(missing[:3])}, ...",

@@ -270,13 +270,18 @@ class KLAutoencoder(nn.Module):
         return self.decoder(self.post_quant_conv(latents))  # type: ignore[no-any-return]
 
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write config.json and safetensors as diffusers does; each file is moved into place whole."""
+        """Write config.json and safetensors as diffusers does; each file is moved into place whole.
+
+        The weights carry the config too, because a file that is copied without its folder would not say how many
+        groups its norms have.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in self.state_dict().items()}
         weights, config = folder / WEIGHTS_FILE, folder / CONFIG_FILE
-        weights.with_suffix(".tmp").write_bytes(serialise(tensors, metadata={"format": "pt"}))
+        described = json.dumps(self.config.to_diffusers(), indent=2) + "\n"
+        weights.with_suffix(".tmp").write_bytes(_serialised(tensors, {"format": "pt", "config": described}))
         weights.with_suffix(".tmp").replace(weights)
-        config.with_suffix(".tmp").write_text(json.dumps(self.config.to_diffusers(), indent=2) + "\n")
+        config.with_suffix(".tmp").write_text(described)
         config.with_suffix(".tmp").replace(config)
 
     @classmethod
@@ -292,3 +297,15 @@ class KLAutoencoder(nn.Module):
         """The same weights with the measured factor in their config."""
         self.config = replace(self.config, scaling_factor=scaling_factor)
         return self
+
+
+def _serialised(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """The bytes of a safetensors file, the same for the same tensors.
+
+    Why the header is written again: safetensors puts several metadata in an order of chance.
+    """
+    data = serialise(tensors)
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps({"__metadata__": metadata, **json.loads(data[8 : 8 + size])}).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -63,10 +64,15 @@ class Gallery:
         ]
         self._low = sorted(self._low + new, key=lambda kept: (kept.psnr, kept.id))[: self.worst]
         self._high = sorted(self._high + new, key=lambda kept: (-kept.psnr, kept.id))[: self.best]
-        room = max(self.median, min(SAMPLE, SAMPLE_PIXELS // original[0, 0].numel()))
-        self._sample = sorted(self._sample + new, key=lambda kept: _draw(kept.id))[:room]
+        self._sample = self._first_that_fit(sorted(self._sample + new, key=lambda kept: _draw(kept.id)))
         for kept in (self._low, self._high, self._sample):
             kept[:] = [_detached(item) if item in new else item for item in kept]
+
+    def _first_that_fit(self, drawn: list[_Kept]) -> list[_Kept]:
+        """A sample of bounded size: which pictures are in it does not depend on the order they came in."""
+        pixels = list(accumulate(kept.original[0].numel() for kept in drawn))
+        fit = sum(total <= SAMPLE_PIXELS for total in pixels)
+        return drawn[: max(self.median, min(SAMPLE, fit))]
 
     @property
     def count(self) -> int:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from tests.vae.contract import pictures
 from vaecheck.errors import InputError, SetupError
@@ -171,7 +172,7 @@ class TestSingleFiles:
 
     def test_an_alias_of_one_file_brings_its_publishers_factor(self, fake_hub: FakeHub, kl_folder: Path) -> None:
         name = "vae-ft-mse-840000-ema-pruned.safetensors"
-        fake_hub.files["stabilityai/sd-vae-ft-mse-original"] = {name: (kl_folder / SAFE).read_bytes()}
+        fake_hub.files["stabilityai/sd-vae-ft-mse-original"] = {name: save(load((kl_folder / SAFE).read_bytes()))}
         vae = load_vae("vae-ft-mse-840000")
         assert vae.card.scaling_factor == 0.18215
         assert not any("--scaling-factor" in warning for warning in vae.warnings)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.vae.conftest import SMALL, edit_config
 from tests.vae.contract import pictures
@@ -18,11 +19,11 @@ from vaecheck.vae.load import load_vae
 
 @pytest.fixture
 def weights(kl_folder: Path, tmp_path: Path) -> Path:
-    """The weight file of kl_folder apart from its config.json, whose 4 groups are those that one would guess: 8."""
+    """The weights of kl_folder as a file that carries no config; its groups are those that one would guess: 8."""
     edit_config(kl_folder, norm_num_groups=8)
-    copy = tmp_path / "apart.safetensors"
-    copy.write_bytes((kl_folder / "diffusion_pytorch_model.safetensors").read_bytes())
-    return copy
+    save_file(load_file(kl_folder / "diffusion_pytorch_model.safetensors"), tmp_path / "apart.safetensors")
+    (kl_folder / "diffusion_pytorch_model.safetensors").write_bytes((tmp_path / "apart.safetensors").read_bytes())
+    return tmp_path / "apart.safetensors"
 
 
 def refused(ref: str) -> InputError:
@@ -130,6 +131,13 @@ class TestFiles:
         assert vae.card.recognised.startswith("diffusers VAE alone: f8, 4 latent channels")
         assert (folder.card.recognised, vae.card.class_name) == ("", "AutoencoderKL")
         assert vae.card.sha256 == folder.card.sha256
+
+    def test_our_own_weights_carry_their_config(self, kl_folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copied.safetensors"
+        copy.write_bytes((kl_folder / "diffusion_pytorch_model.safetensors").read_bytes())
+        alone, folder, pixels = load_vae(str(copy)), load_vae(str(kl_folder)), pictures(1, 64, 64)
+        torch.testing.assert_close(alone.encode(pixels).mean, folder.encode(pixels).mean, rtol=1e-6, atol=1e-6)
+        assert alone.card.scaling_factor == SMALL.scaling_factor
 
     @pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt", "notes.txt"])
     def test_a_file_that_holds_no_weights(self, tmp_path: Path, name: str) -> None:

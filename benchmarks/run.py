@@ -103,8 +103,9 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     from vaecheck.metrics.catalogue import default_names
     from vaecheck.pixels import to_pixels
     from vaecheck.render.report import write_report
+    from vaecheck.tasks.opening import open_bench
     from vaecheck.tasks.reconstruct import YARDSTICK_SAMPLE, reconstruct
-    from vaecheck.tasks.settings import Listener, Settings, open_bench
+    from vaecheck.tasks.settings import Listener, Settings
 
     keep_freed_memory()  # as the command line does; the bare passes gain as much
     settings = Settings(size=size, offline=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from tests.cli.conftest import Run
-from vaecheck.tasks import settings
+from vaecheck.tasks import machine, opening
 from vaecheck.vae.adapter import Adapted, LoadedVAE
 from vaecheck.vae.protocol import Posterior
 
@@ -310,7 +310,7 @@ class TestMemory:
         def load(*_: object, **__: object) -> object:
             return torch.empty(1 << 55)
 
-        monkeypatch.setattr(settings, "load_vae", load)
+        monkeypatch.setattr(opening, "load_vae", load)
         done = run("scale-factor", sizes, "--vae", vae_folder, "--device", "cpu", "--dtype", dtype)
         assert done.code == 3
         message = " ".join(done.err.split())
@@ -330,7 +330,7 @@ class TestDtype:
     def test_a_type_that_the_cpu_lacks_is_warned_of(
         self, run: Run, sizes: Path, vae_folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
     ) -> None:
-        monkeypatch.setattr(settings, "cpu_features", lambda: {"avx2", "avx512_f"})
+        monkeypatch.setattr(machine, "cpu_features", lambda: {"avx2", "avx512_f"})
         done = run(
             "scale-factor", sizes, "--vae", vae_folder, "--size", 32, "--dtype", dtype, "--json", "--device", "cpu"
         )
@@ -341,14 +341,14 @@ class TestDtype:
 
     @pytest.mark.parametrize("features", [{"avx512_bf16", "avx512_fp16"}, {"bf16", "fp16_arith"}, set()])
     def test_a_type_that_it_has_is_not(self, features: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(settings, "cpu_features", lambda: features)
+        monkeypatch.setattr(machine, "cpu_features", lambda: features)
         for dtype in ("float32", "bfloat16", "float16"):
-            assert settings.slow_dtype(dtype, torch.device("cpu")) == ()
+            assert machine.slow_dtype(dtype, torch.device("cpu")) == ()
 
     def test_auto_is_float32(self) -> None:
-        assert settings.choose_dtype("auto", torch.device("cpu")) == "float32"
+        assert machine.choose_dtype("auto", torch.device("cpu")) == "float32"
 
     def test_features_are_read_where_torch_does_not_tell_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
         monkeypatch.setattr(Path, "read_text", lambda *_, **__: "processor : 0\nFeatures : fp asimd asimdhp bf16\n")
-        assert {"fp16_arith", "bf16"} <= settings.cpu_features()
+        assert {"fp16_arith", "bf16"} <= machine.cpu_features()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaecheck.images.intake import BadPicture, read_picture
-from vaecheck.images.policy import IntakePolicy
+from vaecheck.images.intake import read_picture
+from vaecheck.images.policy import BadPicture, IntakePolicy
 
 
 def npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:

@@ -12,7 +12,8 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from tests.images.nasty import chunk, encode, exif, noise, png, smooth, words
 from vaecheck.errors import InputError
-from vaecheck.images.intake import BadPicture, IntakePolicy, Picture, read_picture
+from vaecheck.images.intake import Picture, read_picture
+from vaecheck.images.policy import BadPicture, IntakePolicy
 
 DEFAULT = IntakePolicy()
 RED = IntakePolicy(background="red")

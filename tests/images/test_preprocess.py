@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.images.nasty import noise, smooth
 from vaecheck.errors import InputError
-from vaecheck.images.intake import BadPicture
+from vaecheck.images.policy import BadPicture
 from vaecheck.images.preprocess import check_size, fit_picture
 
 

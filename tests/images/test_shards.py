@@ -21,10 +21,10 @@ import webdataset
 from tests.images.nasty import encode, noise
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images import shards as shards_module
-from vaecheck.images.entries import Listing, Stream
+from vaecheck.images.entries import ImageSet, Listing, Stream
 from vaecheck.images.loader import Loader
 from vaecheck.images.prepare import Intake
-from vaecheck.images.sources import ImageSet, open_images
+from vaecheck.images.sources import open_images
 
 NAMES = ("a.png", "b/c.JPG", "b/d.jpeg", "e.WebP", "z/y/x.bmp")
 

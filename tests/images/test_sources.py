@@ -14,7 +14,8 @@ from PIL import Image
 
 from tests.images.nasty import encode, noise
 from vaecheck.errors import InputError, SetupError
-from vaecheck.images.sources import ImageSet, open_images, printable
+from vaecheck.images.entries import ImageSet, printable
+from vaecheck.images.sources import open_images
 
 NAMES = ("a.png", "b/c.JPG", "b/d.jpeg", "e.WebP", "z/y/x.bmp")
 

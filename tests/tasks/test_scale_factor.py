@@ -14,8 +14,9 @@ from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import to_pixels
 from vaecheck.results.files import from_document, to_document
 from vaecheck.results.types import LatentScaling, Scaling, VAECard
+from vaecheck.tasks.opening import open_bench
 from vaecheck.tasks.scale_factor import scale_factor, scaling_of
-from vaecheck.tasks.settings import Listener, Settings, open_bench
+from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.vae.protocol import Posterior
 
 STDS = torch.tensor([0.5, 1.0, 2.0, 4.0]).double()

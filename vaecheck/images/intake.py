@@ -32,9 +32,7 @@ from PIL import (
 from vaecheck.images import arrays
 from vaecheck.images.entries import printable
 from vaecheck.images.planes import Deep, deep_planes, raw_mode_of, read_deep, tiff_tag
-from vaecheck.images.policy import MAX_PIXELS, BadPicture, IntakePolicy
-
-__all__ = ["MAX_PIXELS", "BadPicture", "IntakePolicy", "Picture", "read_picture"]
+from vaecheck.images.policy import BadPicture, IntakePolicy
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 REASON_CHARACTERS = 160

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from vaecheck.errors import InputError
+from vaecheck.images.entries import ImageSet
 from vaecheck.images.prepare import Intake, Ready, prepare
-from vaecheck.images.sources import ImageSet
 from vaecheck.results.types import SkippedImage
 
 BATCHES_AHEAD = 2

@@ -15,15 +15,9 @@ from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Stopwatch
 from vaecheck.pixels import to_pixels
 from vaecheck.results.types import DataCard, Measure, Result
-from vaecheck.tasks.settings import (
-    Listener,
-    Settings,
-    auto_batch_size,
-    choose_device,
-    choose_dtype,
-    open_vae,
-    slow_dtype,
-)
+from vaecheck.tasks.machine import auto_batch_size, choose_device, choose_dtype, slow_dtype
+from vaecheck.tasks.opening import machine_options, open_vae
+from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.vae.protocol import Posterior
 from vaecheck.vae.room import Room
 
@@ -72,7 +66,7 @@ def bench(ref: str, settings: Settings, *, batches: int = 10, listener: Listener
             "batch_size": room.batch_size(batch_size),
             "dtype": dtype,
             "batches": batches,
-            **settings.machine(vae),
+            **machine_options(settings, vae),
         },
         environment=provenance.environment(str(device), {"total": time.perf_counter() - started}),
         measures=measures,

@@ -19,8 +19,9 @@ from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.pixels import to_float64
 from vaecheck.results.types import LatentScaling, PerImage, Result, Scaling, VAECard
+from vaecheck.tasks.opening import open_bench
 from vaecheck.tasks.reconstruct import picture_warnings
-from vaecheck.tasks.settings import Listener, Settings, open_bench
+from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.vae.protocol import noise_for
 
 STD_AFTER_OK = (0.8, 1.25)

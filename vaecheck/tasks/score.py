@@ -12,26 +12,19 @@ import torch
 from vaecheck import provenance
 from vaecheck.errors import InputError
 from vaecheck.gallery import Gallery
+from vaecheck.images.entries import ImageSet, Listing
 from vaecheck.images.loader import Images, Loader, fingerprint
 from vaecheck.images.prepare import Intake
 from vaecheck.images.preprocess import OWN_SIZE
-from vaecheck.images.sources import ImageSet, Listing, open_images
+from vaecheck.images.sources import open_images
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
 from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.results.types import DataCard, Result, Shown, SkippedImage
+from vaecheck.tasks.machine import auto_batch_size, choose_device, default_workers
 from vaecheck.tasks.reconstruct import per_image, picture_warnings
-from vaecheck.tasks.settings import (
-    Listener,
-    Settings,
-    auto_batch_size,
-    choose_device,
-    default_workers,
-    levels_of,
-    protocol_warnings,
-    under_protocol,
-)
+from vaecheck.tasks.settings import Listener, Settings, levels_of, protocol_warnings, under_protocol
 
 
 @torch.inference_mode()

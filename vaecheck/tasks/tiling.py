@@ -21,7 +21,7 @@ from vaecheck.metrics.pixel import psnr_db
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.results.types import Measure
-from vaecheck.tasks.settings import Bench
+from vaecheck.tasks.opening import Bench
 from vaecheck.vae.tiling import Tiled
 
 PICTURES = 8

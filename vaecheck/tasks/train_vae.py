@@ -14,10 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from vaecheck.errors import InputError
+from vaecheck.images.entries import Entry, ImageSet
 from vaecheck.images.hub import TRAIN_FIRST
-from vaecheck.images.intake import IntakePolicy, read_picture
-from vaecheck.images.sources import Entry, ImageSet, open_images
-from vaecheck.tasks.settings import Listener, default_workers
+from vaecheck.images.intake import read_picture
+from vaecheck.images.policy import IntakePolicy
+from vaecheck.images.sources import open_images
+from vaecheck.tasks.machine import default_workers
+from vaecheck.tasks.settings import Listener
 from vaecheck.train.recipe import load_config
 from vaecheck.train.vae import Progress, train_vae
 from vaecheck.vae.kl_f8 import KLAutoencoder

@@ -1,0 +1,167 @@
+"""Settings -> all that a run needs, opened: the pictures, the VAE on its device, and the metrics' catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vaecheck.errors import InputError
+from vaecheck.images.entries import ImageSet
+from vaecheck.images.loader import Loader
+from vaecheck.images.prepare import Intake
+from vaecheck.images.preprocess import OWN_SIZE, check_size
+from vaecheck.images.sources import open_images
+from vaecheck.metrics.catalogue import Catalogue, WeightOptions
+from vaecheck.pipeline import Run
+from vaecheck.protocols import Protocol
+from vaecheck.results.types import DataCard
+from vaecheck.tasks.machine import (
+    DTYPES,
+    auto_batch_pixels,
+    auto_batch_size,
+    choose_device,
+    choose_dtype,
+    default_workers,
+    slow_dtype,
+)
+from vaecheck.tasks.settings import Listener, Settings, under_protocol
+from vaecheck.vae.adapter import LoadedVAE
+from vaecheck.vae.load import load_vae
+from vaecheck.vae.room import is_out_of_memory, weights_do_not_fit
+from vaecheck.vae.tiling import Tiled
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that a run needs, opened: the pictures, the VAE on its device, and the metrics' catalogue.
+
+    batch_size: pictures in a batch, at most. batch_pixels: pixels in it, at most, where nothing was asked for.
+    """
+
+    settings: Settings
+    images: ImageSet
+    vae: LoadedVAE | Tiled
+    device: torch.device
+    dtype: str
+    batch_size: int
+    catalogue: Catalogue
+    listener: Listener = field(default_factory=Listener)
+    batch_pixels: int | None = None
+    protocol: Protocol | None = None
+
+    def loader(self, images: ImageSet | None = None) -> Loader:
+        settings = self.settings
+        return Loader(
+            images or self.images,
+            Intake(
+                size=settings.size,
+                fit=settings.fit,
+                multiple=self.vae.card.f,
+                channels=self.vae.card.image_channels,
+                value_range=settings.value_range,
+                icc=settings.icc,
+                background=settings.background,
+                bad_images=settings.bad_images,
+                max_pixels=settings.max_pixels,
+            ),
+            batch_size=self.batch_size,
+            batch_pixels=self.batch_pixels,
+            workers=settings.workers if settings.workers is not None else default_workers(),
+        )
+
+    def document(self, run: Run) -> dict[str, Any]:
+        """The settings for the result document, with what was in fact used where something was left open or failed."""
+        return self.settings.document() | {
+            "dtype": self.dtype,
+            "batch_size": run.room.batch_size(self.batch_size),
+            **machine_options(self.settings, self.vae),
+        }
+
+    def warnings(self, run: Run) -> tuple[str, ...]:
+        """What a reader should know of the VAE and of how it ran."""
+        return (*self.vae.warnings, *run.room.warnings(), *slow_dtype(self.dtype, self.device))
+
+    def data_card(self, loader: Loader) -> DataCard:
+        return DataCard(
+            source=self.images.source,
+            count=loader.count,
+            skipped=loader.skipped,
+            fingerprint=loader.fingerprint,
+            size=None if self.settings.fit in OWN_SIZE else self.settings.size,
+            fit=self.settings.fit,
+            notes=dict(loader.notes),
+            image_channels=self.vae.card.image_channels,
+            data_range=65535 if loader.notes.get("kept_as_float") else 255,
+        )
+
+
+def open_bench(source: str, ref: str, settings: Settings, listener: Listener) -> Bench:
+    """Open the pictures first (a typing error costs nothing), then the VAE."""
+    settings, protocol = under_protocol(settings)
+    images = open_images(
+        source, limit=settings.limit, sample=settings.sample, seed=settings.seed, offline=settings.offline
+    )
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
+    for warning in slow_dtype(dtype, device):
+        listener.warn(warning)
+    vae = open_vae(ref, settings, device, dtype)
+    check_size(settings.size, settings.fit, vae.card.f)
+    if protocol and vae.card.image_channels != 3:
+        raise InputError(
+            f"--protocol {protocol.name} compares RGB, and this VAE's pictures have {vae.card.image_channels} channels",
+            hint="Leave out --protocol.",
+        )
+    options = WeightOptions(settings.inception_weights, settings.lpips_weights, settings.offline, listener.download)
+    return Bench(
+        settings=settings,
+        images=images,
+        vae=vae,
+        device=device,
+        dtype=dtype,
+        batch_size=settings.batch_size or auto_batch_size(device, settings),
+        catalogue=Catalogue(
+            device,
+            options,
+            settings.seed,
+            vae.card.image_channels,
+            vae.card.codebook_size,
+            protocol,
+            vae.card.f,
+        ),
+        listener=listener,
+        batch_pixels=None if settings.batch_size else auto_batch_pixels(device),
+        protocol=protocol,
+    )
+
+
+def open_vae(ref: str, settings: Settings, device: torch.device, dtype: str) -> LoadedVAE | Tiled:
+    """The VAE, on its device, as the options for the machine have it. Raises SetupError where it does not fit there."""
+    try:
+        vae = load_vae(
+            ref,
+            offline=settings.offline,
+            dtype=DTYPES[dtype],
+            device=device,
+            scaling_factor=settings.scaling_factor,
+            shift_factor=settings.shift_factor,
+        )
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise weights_do_not_fit(ref, device, dtype) from error
+        raise
+    vae.configure(slicing=settings.slicing, channels_last=settings.channels_last, compile=settings.compile)
+    return vae if settings.tiling is None else Tiled(vae, settings.tiling)
+
+
+def whole(vae: LoadedVAE | Tiled) -> LoadedVAE:
+    """The VAE without its tiles."""
+    return vae.whole if isinstance(vae, Tiled) else vae
+
+
+def machine_options(settings: Settings, vae: LoadedVAE | Tiled) -> dict[str, Any]:
+    """The options for small machines, for the result document: as they were used."""
+    names = ("tiling", "slicing", "channels_last")
+    return {name: getattr(settings, name) for name in names} | {"compile": whole(vae).compiled}

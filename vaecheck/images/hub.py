@@ -15,7 +15,6 @@ before train; for training, train. Any other choice is the user's, and the error
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import Any
 
 from vaecheck.deadline import within
 from vaecheck.errors import InputError, SetupError, VaecheckError
+from vaecheck.hub_errors import endpoint, refusal, said, status_of
 from vaecheck.images.entries import Entry, Stream, Wanted, printable
 from vaecheck.images.parquet import ROWS_AT_ONCE, picture, picture_column
 
@@ -90,7 +90,7 @@ class HubStream(Stream):
             raise
         except Exception as error:
             raise SetupError(
-                f"{self.source}: the stream broke off after {row + 1} rows: {_said(error)}",
+                f"{self.source}: the stream broke off after {row + 1} rows: {said(error)}",
                 hint="Check the network and run again, or download the data set and give its folder.",
             ) from error
 
@@ -156,7 +156,7 @@ def offline_mode() -> bool:
 def _commit(asked: Reference) -> str:
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=_endpoint())
+    api = HfApi(endpoint=endpoint())
     info = within(
         PATIENCE_SECONDS, lambda: api.dataset_info(asked.repo, revision=asked.revision, timeout=PATIENCE_SECONDS)
     )
@@ -212,30 +212,17 @@ def _undecoded(datasets: ModuleType, rows: Any, column: str) -> Any:
 
 def _explained(asked: Reference, error: Exception) -> VaecheckError:
     """One clear sentence and a remedy for what huggingface_hub and datasets raised."""
-    import huggingface_hub.errors as hub_errors
-
-    repo, page = asked.repo, f"{_endpoint()}/datasets/{asked.repo}"
-    if isinstance(error, hub_errors.GatedRepoError):
-        return SetupError(
-            f"{repo} is gated: its authors ask that its terms be accepted first",
-            hint=f"Accept them at {page}, then set HF_TOKEN to a token of that account.",
-        )
-    if isinstance(error, hub_errors.RevisionNotFoundError):
-        return InputError(f"{repo} has no revision {asked.revision!r}", hint=f"See the branches and tags at {page}")
-    if isinstance(error, hub_errors.RepositoryNotFoundError):
-        return InputError(
-            f"there is no data set {repo} on the hub that you may read",
-            hint="Check the spelling; for a private data set set HF_TOKEN.",
-        )
-    if isinstance(error, hub_errors.HFValidationError):
-        return InputError(f"{repo} is no data set of the hub: {_said(error)}", hint=FORM)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return SetupError(f"the hub refuses {repo} ({status})", hint="Check HF_TOKEN: it may lack the permission.")
+    repo, page = asked.repo, f"{endpoint()}/datasets/{asked.repo}"
+    absent = f"there is no data set {repo} on the hub that you may read"
+    if refused := refusal(error, repo, asked.revision, page=page, absent=absent):
+        return refused
+    status = status_of(error)
     if status or not isinstance(error, (FileNotFoundError, LookupError, TypeError, ValueError)):
-        said = f"answered {status}" if status else f"could not be reached ({_said(error)})"
-        return SetupError(f"{repo}: {_endpoint()} {said}", hint="Check the network and HF_ENDPOINT, or use a folder.")
-    return InputError(f"{repo} cannot be read as a data set: {_said(error)}", hint=f"See its files at {page}")
+        happened = f"answered {status}" if status else f"could not be reached ({said(error)})"
+        return SetupError(
+            f"{repo}: {endpoint()} {happened}", hint="Check the network and HF_ENDPOINT, or use a folder."
+        )
+    return InputError(f"{repo} cannot be read as a data set: {said(error)}", hint=f"See its files at {page}")
 
 
 @contextmanager
@@ -262,13 +249,3 @@ def _datasets() -> ModuleType:
     module: ModuleType = datasets
     module.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     return module
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)
-
-
-def _said(error: Exception) -> str:
-    return printable(" ".join(str(error).split()))[:200] or type(error).__name__

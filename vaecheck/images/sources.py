@@ -34,7 +34,6 @@ from vaecheck.images import hub, parquet, shards
 from vaecheck.images.entries import (
     PICTURE_SUFFIXES,
     Entry,
-    ImageSet,
     Listing,
     Stream,
     choose,
@@ -44,8 +43,6 @@ from vaecheck.images.entries import (
     printable,
     read_file,
 )
-
-__all__ = ["Entry", "ImageSet", "Listing", "open_images", "printable"]
 
 SAMPLES = "samples"
 MAX_BRACE_NAMES = 100_000

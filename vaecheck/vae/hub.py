@@ -8,7 +8,6 @@ Why not snapshot_download: it asks for a repository's files without any limit of
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from typing import Any
 
 from vaecheck.deadline import within
 from vaecheck.errors import InputError, SetupError, VaecheckError
-from vaecheck.vae.adapter import one_line
+from vaecheck.hub_errors import endpoint, refusal, said, status_of
 from vaecheck.vae.from_diffusers import choose_weights
 from vaecheck.vae.scaling import CONFIG
 
@@ -91,21 +90,21 @@ def _fetched(
 def _download_file(hub_id: HubId) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    names, endpoint, seconds = _names(hub_id), _endpoint(), _patience()
+    names, hub, seconds = _names(hub_id), endpoint(), _patience()
     name, repo, revision = hub_id.file, hub_id.repo, hub_id.revision
     if name not in names:
         raise _no_such_file(hub_id, names)
-    url = hf_hub_url(repo, name, revision=revision, endpoint=endpoint)
-    within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=endpoint))
+    url = hf_hub_url(repo, name, revision=revision, endpoint=hub)
+    within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=hub))
     with _bars_only_on_a_terminal():
-        return Path(hf_hub_download(repo, name, revision=revision, endpoint=endpoint))
+        return Path(hf_hub_download(repo, name, revision=revision, endpoint=hub))
 
 
 def _names(hub_id: HubId) -> list[str]:
     """The files of the repository at the revision."""
     from huggingface_hub import HfApi
 
-    api, seconds = HfApi(endpoint=_endpoint()), _patience()
+    api, seconds = HfApi(endpoint=endpoint()), _patience()
     info = within(seconds, lambda: api.model_info(hub_id.repo, revision=hub_id.revision, timeout=seconds))
     return [file.rfilename for file in info.siblings or ()]
 
@@ -113,7 +112,7 @@ def _names(hub_id: HubId) -> list[str]:
 def _download(hub_id: HubId) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    names, endpoint, seconds = _names(hub_id), _endpoint(), _patience()
+    names, hub, seconds = _names(hub_id), endpoint(), _patience()
     repo, revision = hub_id.repo, hub_id.revision
     prefix = _prefix(hub_id, names)
     weights = choose_weights(_directly_under(prefix, names))
@@ -122,11 +121,11 @@ def _download(hub_id: HubId) -> Path:
             f"{repo} has {prefix}{CONFIG} but no diffusers weights beside it",
             hint=f"Its files there: {', '.join(sorted(_directly_under(prefix, names))[:8])}",
         )
-    url = hf_hub_url(repo, prefix + CONFIG, revision=revision, endpoint=endpoint)
-    within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=endpoint))
+    url = hf_hub_url(repo, prefix + CONFIG, revision=revision, endpoint=hub)
+    within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=hub))
     with _bars_only_on_a_terminal():
         paths = [
-            Path(hf_hub_download(repo, prefix + name, revision=revision, endpoint=endpoint))
+            Path(hf_hub_download(repo, prefix + name, revision=revision, endpoint=hub))
             for name in (CONFIG, *weights.names)
         ]
     return paths[0].parent
@@ -197,34 +196,18 @@ def _explained(hub_id: HubId, error: Exception) -> VaecheckError:
     """One clear sentence and a remedy for what huggingface_hub raised."""
     import huggingface_hub.errors as hub_errors
 
-    repo, page = hub_id.repo, f"{_endpoint() or _default_endpoint()}/{hub_id.repo}"
-    if isinstance(error, hub_errors.GatedRepoError):
-        return SetupError(
-            f"{repo} is gated: its authors ask that its licence be accepted first",
-            hint=f"Accept it at {page}, then set HF_TOKEN to a token of that account.",
-        )
-    if isinstance(error, hub_errors.RevisionNotFoundError):
-        return InputError(f"{repo} has no revision {hub_id.revision!r}", hint=f"See the branches and tags at {page}")
-    if isinstance(error, hub_errors.RepositoryNotFoundError):
-        return InputError(
-            f"there is no folder {repo} here and no repository of that name on the hub that you may read",
-            hint="Check the spelling; for a private repository set HF_TOKEN.",
-        )
-    if isinstance(error, hub_errors.HFValidationError):
-        return InputError(f"{repo} is no hub id: {one_line(error)}", hint="A hub id is owner/name.")
+    repo, page = hub_id.repo, f"{endpoint()}/{hub_id.repo}"
+    absent = f"there is no folder {repo} here and no repository of that name on the hub that you may read"
+    if refused := refusal(error, repo, hub_id.revision, page=page, absent=absent):
+        return refused
     if isinstance(error, hub_errors.OfflineModeIsEnabled):
         return _not_cached(hub_id)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return SetupError(
-            f"the hub refuses {repo} ({status})", hint="Check HF_TOKEN: it may be invalid or lack the permission."
-        )
+    status = status_of(error)
     if status == 404:
         return InputError(f"a file of {repo} is not on the hub (404)", hint=f"See its files at {page}")
-    endpoint = _endpoint() or _default_endpoint()
-    said = f"answered {status}" if status else f"could not be reached ({one_line(error)})"
+    happened = f"answered {status}" if status else f"could not be reached ({said(error)})"
     return SetupError(
-        f"{repo} is not in the cache and {endpoint} {said}",
+        f"{repo} is not in the cache and {endpoint()} {happened}",
         hint="Check the network and HF_ENDPOINT; kl-f8-tiny and a folder on disk need none.",
     )
 
@@ -238,16 +221,6 @@ def _not_cached(hub_id: HubId) -> SetupError:
 
 def _raise(error: VaecheckError) -> Any:
     raise error
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-
-
-def _default_endpoint() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
 
 
 def _patience() -> float:

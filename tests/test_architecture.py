@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "unet_cost": {"results", "errors"},
     "published": {"results", "vae"},
     "results": {"errors"},
-    "render": {"results", "errors"},
+    "render": {"protocols", "unet_cost", "results", "errors"},
     "errors": set(),
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "core", "manager"}

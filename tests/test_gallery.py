@@ -88,6 +88,7 @@ def test_every_plane_is_shown(channels: int, dtype: torch.dtype) -> None:
     assert shown.original.dtype == np.uint8
     assert np.array_equal(shown.original, np.concatenate(views, axis=1))
     assert np.array_equal(shown.reconstruction, 255 - shown.original)
+    assert len(shown.planes) == (len(views) if len(views) > 1 else 0)
 
 
 def test_floats_are_rounded_to_be_shown() -> None:

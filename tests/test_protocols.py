@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,9 +26,11 @@ from tests import stand_in_weights
 from tests.images.test_preprocess import adm_oracle, crop_oracle
 from tests.metrics.test_public_ssim import gaussian_ssim
 from vaecheck.errors import InputError
+from vaecheck.metrics.public import described
 from vaecheck.pixels import Levels
 from vaecheck.protocols import LEVELS, PROTOCOLS, Protocol, find
-from vaecheck.tasks.settings import Settings, under_protocol
+from vaecheck.results.types import Measure
+from vaecheck.tasks.settings import Settings, ignored_options, under_protocol
 from vaecheck.vae.load import load_vae
 from vaecheck.vae.protocol import noise_for
 
@@ -313,6 +316,11 @@ def test_score_compares_files_as_they_are(folders: dict[str, Path], tmp_path: Pa
     [
         (Settings(protocol="omnidoc", posterior="sample"), "--posterior sample contradicts --protocol omnidoc"),
         (Settings(protocol="lightningdit", fit="pad"), "--fit pad contradicts --protocol lightningdit"),
+        (
+            Settings(protocol="lightningdit", fit="crop", given=frozenset({"fit"})),
+            "which has bilinear with antialias on",
+        ),
+        (Settings(protocol="lightningdit", icc="srgb"), "--icc srgb contradicts --protocol lightningdit"),
         (Settings(protocol="bsq-vit", lpips_net="vgg"), "--lpips-net vgg contradicts --protocol bsq-vit"),
         (Settings(protocol="bsq-vit", size=512), "--size 512 contradicts --protocol bsq-vit, which has 256"),
         (Settings(protocol="llamagen", size=384), "--size 384 contradicts --protocol llamagen, which has 256 or 512"),
@@ -328,6 +336,23 @@ def test_an_option_that_contradicts_is_refused(settings: Settings, message: str)
         under_protocol(settings)
     assert message in caught.value.message
     assert "--protocol" in caught.value.hint
+
+
+def test_a_measure_that_the_source_does_not_have_says_so() -> None:
+    protocol = find("lightningdit")
+    own = Measure("lpips_alex", 0.1, "", "lower", 1, "LPIPS with alex")
+    assert described(own, protocol).definition == "LPIPS with alex (vaecheck's own: not in protocol lightningdit)"
+    assert "(protocol lightningdit)" in described(replace(own, name="lpips_vgg"), protocol).definition
+    assert described(replace(own, name="latent_std"), protocol, compares_pictures=False).definition == own.definition
+
+
+@pytest.mark.parametrize("fit", ["pad", "none"])
+def test_a_size_without_effect_is_warned_of(fit: str) -> None:
+    (warning,) = ignored_options(Settings(fit=fit, size=512))
+    assert warning.startswith("--size 512 was not used")
+    assert len(ignored_options(Settings(fit=fit, given=frozenset({"size"})))) == 1
+    assert ignored_options(Settings(fit=fit)) == ()
+    assert ignored_options(Settings(size=512)) == ()
 
 
 def test_a_size_that_the_source_allows_is_kept() -> None:

@@ -79,6 +79,11 @@ class Gallery:
         """Pictures seen."""
         return len(self._scores)
 
+    @property
+    def non_finite(self) -> int:
+        """Pictures whose reconstruction has NaN or infinity."""
+        return self._scores.count(-math.inf)
+
     def shown(self) -> tuple[Shown, ...]:
         """Worst first, then median, then best; each picture once."""
         if not self._scores:
@@ -115,7 +120,15 @@ def _distance(score: float, middle: float) -> float:
 
 def _show(kept: _Kept, role: str) -> Shown:
     psnr = kept.psnr if math.isfinite(kept.psnr) else None
-    return Shown(kept.id, role, psnr, side_by_side(kept.original), side_by_side(kept.reconstruction))
+    planes = planes_of(len(kept.original))
+    return Shown(kept.id, role, psnr, side_by_side(kept.original), side_by_side(kept.reconstruction), planes)
+
+
+def planes_of(channels: int) -> tuple[str, ...]:
+    """The names of what `side_by_side` puts beside each other; empty where it is one picture."""
+    if channels == 4:
+        return "RGB", "alpha"
+    return () if channels in (1, 3) else tuple(f"plane {place}" for place in range(1, channels + 1))
 
 
 def side_by_side(image: Tensor) -> object:

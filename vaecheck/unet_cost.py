@@ -30,7 +30,8 @@ REFERENCE_F = (4, 8, 16)
 
 _WIDTHS = tuple(MODEL_CHANNELS * multiplier for multiplier in CHANNEL_MULTIPLIERS)
 _TIME_CHANNELS = 4 * MODEL_CHANNELS
-_SIDE_MULTIPLE = 2 ** (len(_WIDTHS) - 1)
+SIDE_MULTIPLE = 2 ** (len(_WIDTHS) - 1)
+"""Of a latent's side, or a U-Net must pad it: it is halved once between levels."""
 
 
 def unet_costs(f: int, latent_channels: int, size: int) -> tuple[UNetCost, ...]:
@@ -71,7 +72,7 @@ def step_flops(latent_channels: int, side: int) -> int:
 
     A side that three halvings do not divide is counted at the next multiple of 8, to which a U-Net must pad it.
     """
-    side = -(-side // _SIDE_MULTIPLE) * _SIDE_MULTIPLE
+    side = -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE
     channels = MODEL_CHANNELS
     flops = _linear(MODEL_CHANNELS, _TIME_CHANNELS) + _linear(_TIME_CHANNELS, _TIME_CHANNELS)
     flops += _conv(latent_channels, channels, side)

@@ -172,7 +172,7 @@ def verify() -> tuple[Listed, ...]:
         for candidate, origin in _places(entry):
             if candidate.is_file():
                 file = _described(name, candidate, origin)
-                rows.append(Listed(name, entry, file, "" if file.published else _not_published(file)))
+                rows.append(Listed(name, entry, file, "" if file.published else _replace(file)))
     return tuple(rows)
 
 
@@ -358,6 +358,17 @@ def _published_copy(name: str, entry: Published) -> WeightFile | None:
 def _not_published(file: WeightFile) -> str:
     prefix = TABLE[file.name].sha256_prefix
     return f"{file.path} is not the published file (sha256 {file.sha256[:8]}, published {prefix})"
+
+
+def _replace(file: WeightFile) -> str:
+    """What to do about a file that is not the published one, where it is known not to be."""
+    fetch = f"vaecheck weights fetch {file.name}"
+    if file.origin == "TORCH_HOME":
+        return f"{_not_published(file)}. Replace it with: {fetch}"
+    return (
+        f"{_not_published(file)}; its measures are marked unreliable. "
+        f"For the published one remove it, or unset {FOLDER_VARIABLE}, then: {fetch}"
+    )
 
 
 def _searched() -> str:

@@ -82,6 +82,12 @@ def test_weights_list_names_files_and_remedies(run: Run) -> None:
     assert done.code == 0, done.err
     assert "weights-inception-2015-12-05-6726825d.pth" in done.out
     assert "absent" in done.out
+    lines = done.out.splitlines()
+    assert any(
+        line.startswith("  source  https://") and line.endswith("/weights-inception-2015-12-05-6726825d.pth")
+        for line in lines
+    )
+    assert all(len(line) <= 80 or "/" in line.split()[-1] for line in lines)
     rows = json.loads(run("weights", "list", "--json").out)
     assert {row["name"] for row in rows} == {"inception", "alexnet", "vgg16", "squeezenet1_1"}
 
@@ -92,6 +98,26 @@ def test_weights_import_refuses_what_is_not_published(run: Run, tmp_path: Path) 
     done = run("weights", "import", "alexnet", wrong)
     assert done.code == 3
     assert "sha256" in done.err
+
+
+def test_weights_of_ones_own_are_said_to_be_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes(b"not the weights")
+    done = run("weights", "import", "alexnet", mine, VAECHECK_WEIGHTS=str(tmp_path / "own"))
+    assert done.code == 0
+    assert "lpips_alex will be marked unreliable" in done.err
+    done = run("weights", "verify", VAECHECK_WEIGHTS=str(tmp_path / "own"))
+    assert done.code == 3
+    assert "remove it, or unset VAECHECK_WEIGHTS, then: vaecheck weights fetch alexnet" in done.err
+
+
+def test_errors_are_wrapped_on_a_terminal_alone(run: Run, tmp_path: Path) -> None:
+    missing = tmp_path / ("a" * 90)
+    inside = run("reconstruct", missing / "b.png", "--vae", "kl-f8-tiny", FORCE_COLOR="1", COLUMNS="60")
+    assert f" {missing}" in " " + inside.err.replace("\n", " ")
+    assert len(inside.err.splitlines()) > 2
+    assert len(run("reconstruct", missing, "--vae", "kl-f8-tiny", COLUMNS="60").err.splitlines()) <= 2
 
 
 def test_train_then_check_what_was_trained(run: Run, photos: Path, tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def written(model: Any, tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
+def test_a_guess_is_said_again_and_a_capital_suffix_is_a_file(
+    run: Run, written: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = written("plain")
+    done = run("weights", "convert", source, tmp_path / "folder")
+    assert done.code == 0
+    assert "is a guess" in done.err
+    done = run("weights", "convert", source, tmp_path / "OUT.SAFETENSORS")
+    assert done.code == 0
+    assert (tmp_path / "OUT.SAFETENSORS").is_file()
+
+
 def reconstruction(path: Path) -> Tensor:
     vae = load_vae(str(path), offline=True)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1

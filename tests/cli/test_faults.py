@@ -38,6 +38,7 @@ first = lambda x: torch.arange(len(x)).view(-1, 1, 1, 1) == 0
 
 nan_everywhere = variant(decode=lambda self, z: Average.decode(self, z) * float("nan"))
 nan_first = variant(decode=lambda self, z: Average.decode(self, z).masked_fill(first(z), float("nan")))
+latents_nan = variant(encode=lambda self, x: Average.encode(self, x) * float("nan"))
 latents_nan_first = variant(
     encode=lambda self, x: Average.encode(self, x).masked_fill(first(x) & (len(x) > 1), float("nan"))
 )
@@ -104,6 +105,15 @@ def test_nan_everywhere_is_called_broken(reconstruct: Any) -> None:
     document = reconstruct("nan_everywhere", "--json").document
     assert document["measures"]["psnr_db"]["counts"] == {"non_finite": 10}
     assert document["measures"]["psnr_db"]["status"] == "unavailable"
+    (warning,) = [text for text in document["warnings"] if "NaN" in text]
+    assert warning == "every reconstruction has NaN or infinity: the weights are broken, or were loaded wrongly"
+
+
+def test_latents_that_are_all_nan_have_no_scale(scale: Any) -> None:
+    done = scale("latents_nan")
+    assert done.code == 2
+    assert "the latents of all 10 pictures hold NaN or infinity" in done.err
+    assert "float32" not in done.err
 
 
 def test_nan_in_some_pictures_is_unreliable_with_the_count(reconstruct: Any) -> None:
@@ -111,6 +121,7 @@ def test_nan_in_some_pictures_is_unreliable_with_the_count(reconstruct: Any) -> 
     for name in ("psnr_db", "ssim"):
         measure = document["measures"][name]
         assert (measure["n"], measure["status"], measure["counts"]) == (8, "unreliable", {"non_finite": 2})
+    assert any(text.startswith("2 of 10 reconstructions have NaN") for text in document["warnings"])
     assert "broken" in reconstruct("nan_first", "--batch-size", 5).out
 
 

@@ -155,7 +155,21 @@ class TestShapes:
         loader = load(mixed, Intake(size=None, fit="none"))
         assert [batch.ids for batch in loader] == [("0.png", "1.png", "3.png"), ("2.png",)]
         assert [skipped.id for skipped in loader.skipped] == ["4.png", "5.png", "6.png"]
-        assert loader.skipped[0].reason == "is 15x16; this VAE needs multiples of 8. Try --size 8 or --fit pad."
+        assert loader.skipped[0].reason == "is 15x16; this VAE needs multiples of 8"
+        assert loader.size_remedy == "--fit pad keeps the sizes, --fit crop --size 256 brings all to one."
+
+    @pytest.mark.parametrize("bad_images", ["skip", "fail"])
+    def test_the_remedy_names_no_option_that_a_protocol_refuses(self, tmp_path: Path, bad_images: str) -> None:
+        (tmp_path / "0.png").write_bytes(encode(noise(15, 16), "PNG"))
+        hints = []
+        for fixed in (False, True):
+            intake = Intake(size=None, fit="none", bad_images=bad_images, fit_is_fixed=fixed)
+            with pytest.raises(InputError) as caught:
+                list(load(tmp_path, intake))
+            hints.append(caught.value.hint)
+        assert "--fit pad" in hints[0]
+        assert "--fit" not in hints[1]
+        assert "its sides must be multiples of 8" in hints[1]
 
     @pytest.fixture
     def many(self, tmp_path: Path) -> Path:

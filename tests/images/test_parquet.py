@@ -163,10 +163,12 @@ class TestColumns:
         for i, columns in enumerate((alone, named, declared)):
             images = open_images(str(write(tmp_path / f"{i}.parquet", columns)))
             assert [entry.read() for entry in images] == [picture(0)]
+            assert images.source == f"{tmp_path / f'{i}.parquet'}{['', '#img', '#image'][i]}"
 
     def test_named_by_the_user(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.parquet", {"image": cells(range(1)), "mask": cells(range(1, 2))})
         assert [entry.read() for entry in open_images(f"{path}#mask")] == [picture(1)]
+        assert open_images(f"{path}#mask").source == f"{path}#mask"
         assert [entry.read() for entry in open_images(f"{tmp_path}/*.parquet#mask")] == [picture(1)]
         assert "column nope is absent" in refusal(f"{path}#nope").message
         assert refusal(f"{path}#nope").hint == "Its columns: image (pictures), mask (pictures)"
@@ -181,7 +183,7 @@ class TestColumns:
 
     def test_tables_of_different_columns(self, folder: Path) -> None:
         write(folder / "z.parquet", {"other": cells(range(1))})
-        assert "z.parquet: column image is absent" in refusal(folder).message
+        assert "z.parquet has no column image, which " in refusal(folder).message
 
 
 class TestFaults:

@@ -62,6 +62,27 @@ def test_worst_shows_the_window_that_lost_most() -> None:
     assert not holds(grid([each]), enlarged)
 
 
+def test_one_scale_for_all_pictures_of_a_grid() -> None:
+    small, large = (
+        Shown(f"{side}.png", "worst", 20.0, picture(side, side), picture(side, side, 1)) for side in (32, 200)
+    )
+    sheet = grid([small, large])
+    assert holds(sheet, small.original)
+    assert holds(sheet, large.original)
+    alone = small.original.repeat(4, axis=0).repeat(4, axis=1)
+    assert holds(grid([small]), alone)
+    assert not holds(sheet, alone)
+
+
+def test_the_window_of_planes_side_by_side_is_of_one_plane() -> None:
+    original = picture(256, 512)
+    reconstruction = original.copy()
+    reconstruction[64:128, 224:288] = 255 - reconstruction[64:128, 224:288]  # half of it in each plane
+    reconstruction[192:, 448:] = 255 - reconstruction[192:, 448:]
+    each = Shown("a.png", "worst", 10.0, original, reconstruction, ("RGB", "alpha"))
+    assert holds(worst([each]), original[192:, 448:].repeat(4, axis=0).repeat(4, axis=1))
+
+
 def test_only_the_worst_are_in_worst(shown: Sequence[Shown]) -> None:
     assert not holds(worst(shown), shown[3].original)
     with pytest.raises(InputError, match="no pictures"):

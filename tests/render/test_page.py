@@ -149,7 +149,8 @@ def test_snippets_and_channels_are_there(scaled: Callable[[int], Result]) -> Non
     assert result.scaling is not None
     html = to_page(result)
     page = Page(html)
-    assert "mean 0.2100" in page.text
+    head, body = '<th scope="col" class="number">std</th></tr></thead>', '<td class="number">0.2100</td>'
+    assert body in html.split(head)[1]
     for code in result.scaling.snippets.values():
         assert code in "".join(page.words)
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from vaecheck.render.markdown import to_markdown
+from vaecheck.render.page import to_page
 from vaecheck.render.terminal import show
-from vaecheck.results.types import LatentScaling, Result, SkippedImage
+from vaecheck.results.types import LatentScaling, Result, SkippedImage, UNetCost
 
 
 def shown_as(result: Result, width: int, encoding: str = "utf-8", out: Path | None = None) -> str:
@@ -26,15 +28,14 @@ def unwrapped(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("width", [60, 80, 132, 200])
+@pytest.mark.parametrize("width", [50, 60, 80, 132, 200])
 def test_every_figure_reason_and_warning_is_there_and_whole(result: Result, width: int) -> None:
     text = shown_as(result, width)
     flat = unwrapped(text)
     for measure in result.measures.values():
         assert unwrapped(measure.reason) in flat
-    if width >= 80:
-        assert "23.79 to 24.84" in text
-        assert all(name in text for name in result.measures)
+    assert "23.79 to 24.84" in flat
+    assert all(name in text for name in result.measures)
     for figure in ("24.31 dB", "24.84", "20.91", "22.21", "12,350 nats", "1.24 GiB", "1.35 TFLOPs", "1,024"):
         assert figure in flat
     assert "unavailable" in flat
@@ -128,6 +129,19 @@ def test_the_plain_case_has_a_plain_head(result: Result) -> None:
     ]
 
 
+def test_costs_of_padded_latents_are_said_to_be(result: Result) -> None:
+    assert "padded to the next multiple" not in shown_as(result, 200)
+    small = replace(result, unet_cost=(UNetCost(16, (4, 4, 4), 16, 2.37e9, True),))
+    for text in (shown_as(small, 200), to_markdown(small), to_page(small)):
+        assert "FLOPs of f16 are of latents padded to the next multiple of 8" in text
+
+
+def test_a_fit_of_a_protocol_is_said_in_words(result: Result) -> None:
+    odd = replace(result, data=replace(result.data, fit="tensor_bilinear"), settings={"protocol": "lightningdit"})
+    assert "tensor_bilinear" not in shown_as(odd, 300).split("\n\n")[0]
+    assert "(bilinear with antialias on the float tensor" in shown_as(odd, 300)
+
+
 def test_the_head_says_what_is_not_plain(result: Result) -> None:
     assert result.vae is not None
     means = LatentScaling(None, None, (0.1,) * 16, (2.0,) * 16, source="config.json")
@@ -140,7 +154,7 @@ def test_the_head_says_what_is_not_plain(result: Result) -> None:
     assert head[2] == "Recognised: an LDM checkpoint"
     assert head[3] == "Scaling as shipped: (z - mean) / std of each of 16 channels (config.json)"
     assert head[4] == (
-        "100 pictures from ../photos/val [/red], 256 px (crop, protocol llamagen), values of 0 to 65,535, on cpu"
+        "100 pictures from ../photos/val [/red], 256 px (crop, protocol llamagen), data range 65,535, on cpu"
     )
 
 

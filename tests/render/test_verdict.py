@@ -59,6 +59,28 @@ def test_equal_is_neither_better_nor_worse(result: Result, with_own: Callable[[R
     assert verdict(with_own(result, psnr_db, ssim)).level == "info"
 
 
+def test_figures_that_read_the_same_are_equal(
+    result: Result, with_own: Callable[[Result, float, float], Result]
+) -> None:
+    linear = result.yardsticks[1].measures["psnr_db"]
+    assert isinstance(linear.value, float)
+    near = with_own(result, linear.value - 0.0001, 0.9)
+    found = verdict(near)
+    assert found.level == "good"
+    assert "equal to a linear codec of the same size in psnr_db" in found.sentence
+    assert "not better" not in found.sentence
+    assert judge("psnr_db", near.measures["psnr_db"], near.yardsticks) == "equal to a linear codec of the same size"
+
+
+def test_less_than_a_percent_is_not_nothing(result: Result) -> None:
+    linear = result.yardsticks[1]
+    ours = replace(linear.measures["fd_efficientnet_lite0"], value=20.0, status="ok")
+    theirs = replace(ours, value=20.06)
+    name = "fd_efficientnet_lite0"
+    one = replace(linear, measures={name: theirs}, vae={name: ours})
+    assert judge(name, ours, [one]).startswith("less than 1 % below")
+
+
 def test_a_mixed_result_names_both_sides(result: Result, with_own: Callable[[Result, float, float], Result]) -> None:
     found = verdict(with_own(result, 21.4987, 0.7))
     assert found.level == "info"

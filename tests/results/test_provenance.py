@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import sys
@@ -37,12 +36,6 @@ def test_packages_that_are_absent_are_left_out(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(provenance.metadata, "version", absent)
     assert provenance.versions() == {"vaecheck": vaecheck.__version__, "python": platform.python_version()}
-
-
-def test_sha256_of_file(tmp_path: Path) -> None:
-    path = tmp_path / "weights.bin"
-    path.write_bytes(b"vae" * 500_000)
-    assert provenance.sha256_of_file(path) == hashlib.sha256(b"vae" * 500_000).hexdigest()
 
 
 def test_results_and_provenance_import_without_torch() -> None:

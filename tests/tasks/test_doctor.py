@@ -157,6 +157,19 @@ def test_the_hub_cache_is_where_the_hub_has_it(bare: Path) -> None:
     assert done.stdout.strip() == str(doctor.hub_cache())
 
 
+def test_places_that_cannot_be_written(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / "file").write_text("")
+    for name in ("HF_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(bare / "file" / "below"))
+    for place, variable in (("hub cache", "HF_HOME"), ("metric weights", "TORCH_HOME")):
+        check = line(f"disk, {place}")
+        assert check.mark == "note"
+        assert "cannot be written" in check.state
+        assert variable in check.remedy
+    monkeypatch.setenv("VAECHECK_WEIGHTS", str(bare / "nowhere"))
+    assert line("VAECHECK_WEIGHTS").state == f"{bare / 'nowhere'} is not there"
+
+
 def test_little_room_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
     monkeypatch.setattr(doctor, "available_memory", lambda: doctor.GIB)

@@ -244,23 +244,47 @@ def test_rae_keeps_its_normalisation_and_hands_over_its_factor(tmp_path: Path) -
         ({"scaling_factor": "0.18"}, "scaling_factor is '0.18', no number"),
         ({"scaling_factor": True}, "scaling_factor is True, no number"),
         ({"shift_factor": float("inf")}, "shift_factor is inf"),
-        ({"latents_mean": [0.0] * 3, "latents_std": [1.0] * 3}, "3 means and 3 stds for 4 channels"),
-        ({"latents_mean": [0.0] * 4, "latents_std": [1.0] * 3}, "4 means and 3 stds for 4 channels"),
-        ({"latents_mean": [0.0] * 4, "latents_std": [1.0, 0.0, 1.0, 1.0]}, "mean and std of channel 1 are 0 and 0"),
-        ({"latents_mean": [0.0, 0, 0, float("nan")], "latents_std": [1.0] * 4}, "channel 3 are nan and 1"),
-        ({"latents_mean": [0.0] * 4}, "latents_mean without the other"),
-        ({"latents_mean": "zero", "latents_std": [1.0] * 4}, "latents_mean is no list of numbers"),
-        ({"latents_mean": [[0.0]] * 4, "latents_std": [1.0] * 4}, "latents_mean is no list of numbers"),
+        ({"scaling_factor": [0.1]}, "scaling_factor is [0.1], no number"),
+        ({"scaling_factor": 10**400}, "..., no number"),
+        ({"latents_mean": [0.0] * 3, "latents_std": [1.0] * 3}, "latents_mean has 3 values for 4 channels"),
+        ({"latents_mean": [0.0] * 4, "latents_std": [1.0] * 3}, "latents_std has 3 values for 4 channels"),
+        ({"latents_mean": [0.0] * 4, "latents_std": [1.0, 0.0, 1.0, 1.0]}, "latents_std is 0 for channel 1"),
+        ({"latents_mean": [0.0, 0, 0, float("nan")], "latents_std": [1.0] * 4}, "latents_mean is nan for channel 3"),
+        ({"latents_mean": [0.0] * 4}, "latents_mean without latents_std"),
+        ({"latents_mean": "zero", "latents_std": [1.0] * 4}, "latents_mean is 'zero', no list of numbers"),
+        ({"latents_mean": [[0.0]] * 4, "latents_std": [1.0] * 4}, "no list of numbers"),
     ],
 )
 def test_a_scaling_that_scales_nothing_is_said_and_not_used(tmp_path: Path, change: dict[str, Any], text: str) -> None:
     folder = saved_diffusers("AutoencoderKL", tmp_path)
     edit_config(Path(folder), **change)
     vae = load_vae(folder)
+    scaling = vae.card.scaling
+    beside = "latents_mean" in change  # broken lists leave the factor of this folder
+    assert (scaling.scaling_factor, scaling.channel_stds) == (0.3611 if beside else None, None)
+    assert vae.warnings == (scaling.unusable,)
+    assert text in scaling.unusable
+    assert scaling.unusable.endswith(": not used")
+
+
+def test_a_factor_that_the_class_does_not_take_is_said_and_not_used(tmp_path: Path) -> None:
+    folder = Path(saved_diffusers("AutoencoderKLWan", tmp_path))
+    edit_config(folder, scaling_factor=0.97)
+    vae = load_vae(str(folder))
+    assert (vae.card.scaling_factor, vae.card.scaling.known) == (None, True)
+    edit_config(folder, latents_mean=None, latents_std=None)
+    vae = load_vae(str(folder))
     assert not vae.card.scaling.known
-    assert len(vae.warnings) == 1
-    assert text in vae.warnings[0]
-    assert "counts as unknown" in vae.warnings[0]
+    assert vae.warnings == (
+        "config.json's scaling_factor 0.97 is not used: AutoencoderKLWan takes latents_mean and latents_std",
+    )
+    assert len(vae.usage.default.channel_means or ()) == 16
+
+
+def test_taesd_is_scaled_by_one_by_construction(tmp_path: Path) -> None:
+    folder = Path(saved_diffusers("AutoencoderTiny", tmp_path))
+    edit_config(folder, scaling_factor=None, shift_factor=None)
+    assert load_vae(str(folder)).card.scaling.scaling_factor == 1.0
 
 
 def test_a_variance_below_zero_is_said(tmp_path: Path) -> None:
@@ -269,7 +293,7 @@ def test_a_variance_below_zero_is_said(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     vae = load_vae(str(tmp_path))
     assert not vae.card.scaling.known
-    assert "BatchNorm statistics's mean and std of channel 5" in vae.warnings[0]
+    assert "BatchNorm statistics' std is nan for channel 5" in vae.warnings[0]
 
 
 def test_factors_that_diffusers_would_fill_in_stay_unknown(tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def test_an_object_without_modules(write_factory: Write) -> None:
     torch.testing.assert_close(vae.encode(pixels).mean, torch.nn.functional.avg_pool2d(pixels, 8))
 
 
+def test_options_of_modules_are_said_not_to_apply_to_an_object_without_any(write_factory: Write) -> None:
+    vae = load_vae(f"{write_factory(HEAD)}:make", dtype=torch.bfloat16)
+    vae.configure(slicing=True, channels_last=True, compile=True)
+    said = [f"{option} was not applied" for option in ("--dtype bfloat16", "--channels-last", "--compile")]
+    assert [warning.split(":")[0] for warning in vae.warnings] == said
+    assert (vae.slicing, vae.channels_last, vae.compiled) == (True, False, False)
+    assert load_vae(f"{write_factory(HEAD)}:make").warnings == ()
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_channels_that_no_picture_has(write_factory: Write, count: int) -> None:
+    text = HEAD.replace("class Average:", f"class Average:\n    image_channels = {count}")
+    refused(f"{write_factory(text)}:make", f"image_channels of .* is {count}")
+
+
 def test_weights_decide_the_hash(write_factory: Write) -> None:
     text = """
         import torch
@@ -125,7 +140,7 @@ def test_mean_and_log_var_of_different_shapes(write_factory: Write) -> None:
         (HEAD.replace("return Average()", "raise KeyError('decoder.conv')"), r"make\(\) raised KeyError: .*own.py:13"),
         (HEAD.replace("return F.avg_pool2d", "return F.nothing"), r"encode raised AttributeError: .*own.py:7"),
         (HEAD.replace("F.avg_pool2d(pixels, 8)", "F.conv2d(pixels, 1)"), r"encode raised TypeError: .*own.py:7"),
-        (HEAD.replace("def make()", "def make(path)"), r"make\(\) raised TypeError"),
+        (HEAD.replace("def make()", "def make(path)"), r"make\(\) needs arguments: missing .* 'path'"),
         ("def make(:", r"its import raised SyntaxError: .*own.py:1"),
         ("import not_installed_anywhere", r"its import raised ModuleNotFoundError: .*own.py:1"),
         ("import sys\nsys.exit(3)", r"its import raised SystemExit: 3 \(own.py:2\)"),

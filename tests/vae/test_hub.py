@@ -183,6 +183,14 @@ class TestSingleFiles:
             load_vae("owner/files:vae.safetensors")
         assert "owner/files:the_vae.safetensors" in caught.value.hint
 
+    def test_the_config_beside_the_file_comes_with_it(self, fake_hub: FakeHub, kl_folder: Path) -> None:
+        names = {"a/vae.safetensors": SAFE, "a/config.json": "config.json"}
+        fake_hub.files["owner/both"] = {name: (kl_folder / file).read_bytes() for name, file in names.items()}
+        fake_hub.files["owner/both"]["a/vae.safetensors"] = save(load((kl_folder / SAFE).read_bytes()))
+        vae = load_vae("owner/both:a/vae.safetensors")
+        assert vae.card.scaling.source == "config.json beside it"
+        assert load_vae("owner/both:a/vae.safetensors", offline=True).card == vae.card
+
     def test_a_file_that_was_never_fetched(self, fake_hub: FakeHub) -> None:
         with pytest.raises(SetupError, match="owner/files is not in the hub's cache"):
             load_vae("owner/files:vae.safetensors", offline=True)
@@ -210,8 +218,9 @@ class TestCache:
         from huggingface_hub import constants
 
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", way == "variable")
-        with pytest.raises(SetupError, match="owner/vae is not in the hub's cache") as caught:
+        with pytest.raises(SetupError, match="no folder or file owner/vae here, and owner/vae is not in the") as caught:
             load_vae("owner/vae", offline=way == "option")
+        assert f"Paths count from {Path.cwd()}" in caught.value.hint
         assert caught.value.exit_code == 3
         assert fake_hub.asked == []
 
@@ -226,7 +235,7 @@ class TestErrors:
         assert caught.value.exit_code == 3
 
     def test_not_found(self, fake_hub: FakeHub) -> None:
-        with pytest.raises(InputError, match="no folder owner/absent here and no repository") as caught:
+        with pytest.raises(InputError, match="no folder or file owner/absent here, and no repository") as caught:
             load_vae("owner/absent")
         assert caught.value.exit_code == 2
         assert "HF_TOKEN" in caught.value.hint
@@ -291,7 +300,7 @@ class TestSilence:
         variables = {"HF_ENDPOINT": silent_endpoint, "HF_HOME": str(tmp_path), "PATH": ""}
         start = time.monotonic()
         run = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
-        assert "SetupError: owner/vae is not in the cache" in run.stderr
+        assert "owner/vae is not in the hub's cache; http" in run.stderr
         assert time.monotonic() - start < 45
 
 

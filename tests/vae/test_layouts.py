@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -327,7 +328,8 @@ class TestRecognised:
             "(beside it is a model like SD 1's, usually 0.18215)"
         )
         assert checkpoint.warnings == (
-            "GroupNorm's groups are not in the file and 32 is a guess; where it is wrong, so are the pictures",
+            "GroupNorm's groups are not in the file and 32 is a guess; where it is wrong, so are the pictures: "
+            "put the VAE's config.json beside the file",
             "the file does not carry its scaling factor: settle it with --scaling-factor (and --shift-factor)",
         )
 
@@ -410,6 +412,43 @@ class TestGroups:
         assert checkpoint.config["norm_num_groups"] == 8
         assert "8 groups in GroupNorm assumed" in checkpoint.recognised
         assert any("8 is a guess" in warning for warning in checkpoint.warnings)
+
+    def test_a_config_beside_the_file_says_groups_and_scaling(self, tmp_path: Path) -> None:
+        import diffusers
+
+        torch.manual_seed(0)
+        model = diffusers.AutoencoderKL(**PLAIN | {"norm_num_groups": 4, "scaling_factor": 0.3}).eval()
+        path = saved(write.ldm(model), tmp_path)
+        assert model_of(path).config["norm_num_groups"] == 32
+        model.save_config(tmp_path)
+        checkpoint = model_of(path)
+        assert checkpoint.warnings == ()
+        assert checkpoint.scaling == LatentScaling(0.3, source="config.json beside it")
+        assert "4 groups in GroupNorm from config.json beside it" in checkpoint.recognised
+        pixels = torch.rand(1, 3, 32, 32) * 2 - 1
+        with torch.no_grad():
+            expected = model.encode(pixels).latent_dist.mean
+            assert torch.equal(checkpoint.model.encode(pixels).latent_dist.mean, expected)
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            ({"_class_name": "UNet2DModel", "norm_num_groups": 4}, ""),
+            (
+                {"_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [8]},
+                "block_out_channels is [8]",
+            ),
+            ([], ""),
+        ],
+    )
+    def test_a_config_of_something_else_is_not_used(self, tmp_path: Path, config: object, words: str) -> None:
+        path = saved(write.ldm(original("kl")), tmp_path)
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        checkpoint = model_of(path)
+        assert checkpoint.config["norm_num_groups"] == 32
+        assert not checkpoint.scaling.known
+        assert any("config.json beside it is not used" in text for text in checkpoint.warnings) == bool(words)
+        assert words in " ".join(checkpoint.warnings)
 
     def test_32_groups_in_wide_levels_are_the_custom(self, tmp_path: Path) -> None:
         import diffusers

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.vae.conftest import SMALL, edit_config
 from tests.vae.contract import pictures
+from tests.vae.small_diffusers import saved_diffusers
 from vaecheck.errors import InputError, SetupError
+from vaecheck.results.types import GIVEN, LatentScaling
 from vaecheck.vae import load
 from vaecheck.vae.aliases import ALIASES, BUNDLED
 from vaecheck.vae.hub import HubId
@@ -197,6 +200,22 @@ class TestFactors:
     def test_a_factor_that_scales_nothing(self, kl_folder: Path, value: float) -> None:
         with pytest.raises(InputError, match="scales nothing"):
             load_vae(str(kl_folder), scaling_factor=value)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_a_shift_to_nowhere_is_refused(self, kl_folder: Path, value: float) -> None:
+        with pytest.raises(InputError, match="shift factor of"):
+            load_vae(str(kl_folder), shift_factor=value)
+
+    def test_a_shift_alone_does_not_throw_away_a_scaling_of_each_channel(self, tmp_path: Path) -> None:
+        folder = saved_diffusers("AutoencoderKLWan", tmp_path)
+        with pytest.raises(InputError, match="a mean and std for each channel"):
+            load_vae(folder, shift_factor=0.1)
+        assert load_vae(folder, shift_factor=0.1, scaling_factor=0.5).card.scaling == LatentScaling(
+            0.5, 0.1, source=GIVEN
+        )
+
+    def test_a_flipped_sign_is_said(self, kl_folder: Path) -> None:
+        assert "flips the sign" in load_vae(str(kl_folder), scaling_factor=-0.5).warnings[-1]
 
 
 def test_moving_to_another_dtype(kl_folder: Path) -> None:

@@ -8,11 +8,10 @@ import traceback
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from vaecheck import __version__
 from vaecheck.cli import bench, demo, doctor, reconstruct, scale_factor, score, train, vaes, weights
-from vaecheck.cli.screen import errors
+from vaecheck.cli.screen import said
 from vaecheck.errors import VaecheckError
 from vaecheck.memory import keep_freed_memory
 
@@ -76,7 +75,6 @@ def main() -> None:
 
 
 def _say(message: str, hint: str) -> None:
-    console = errors()
-    console.print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    said("error:", "bold red", message)
     if hint:
-        console.print(f"[bold]hint:[/bold] {escape(hint)}", highlight=False, soft_wrap=True)
+        said("hint:", "bold", hint)

@@ -17,6 +17,10 @@ class Dtype(StrEnum):
     bfloat16 = "bfloat16"
 
 
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:,.1f} kB"
+
+
 def command(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A weight file of any kind, or a diffusers folder.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder, new or empty; or a new file NAME.safetensors.")],
@@ -36,7 +40,7 @@ def command(
 
     with screen.listening():
         done = convert(source, out, dtype=dtype, scaling_factor=scaling_factor, shift_factor=shift_factor)
-    size = f"{done.tensors:,} tensors, {done.size_bytes / 1e6:,.1f} MB, {' and '.join(done.dtypes) or 'no floats'}"
+    size = f"{done.tensors:,} tensors, {_size(done.size_bytes)}, {' and '.join(done.dtypes) or 'no floats'}"
     groups = [("Recognised", [done.recognised]), ("Written", [*map(str, done.files), size])]
     if done.scaling is not None:
         groups += [("Scaling", [shipped_in_words(done.scaling)]), ("Use it with", [f"--vae {out}"])]

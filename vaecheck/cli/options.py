@@ -71,7 +71,8 @@ def value_range(text: str | None) -> tuple[float, float] | None:
         black = white = math.nan
     if not (math.isfinite(black) and math.isfinite(white) and black != white):
         raise InputError(
-            f"--value-range {text} is not two different numbers", hint="Try --value-range 0,4095 or =-1000,400."
+            f"--value-range {text} is not two different numbers",
+            hint="Try --value-range 0,4095 or --value-range=-1000,400.",
         )
     return black, white
 

@@ -71,6 +71,16 @@ def stdout() -> Iterator[None]:
         raise InputError(f"the result cannot be written to stdout: {error.strerror}") from error
 
 
+def said(label: str, style: str, text: str) -> None:
+    """A labelled sentence on stderr. A terminal gets it wrapped, addresses and paths whole; a log gets one line."""
+    console = errors()
+    if console.is_terminal:
+        from vaecheck.render.terminal import wrapped
+
+        text = "\n".join(wrapped(f"{label} {text}", console.width, break_long_words=False)).removeprefix(f"{label} ")
+    console.print(f"[{style}]{label}[/{style}] {escape(text)}", highlight=False, soft_wrap=True)
+
+
 def warn(text: str) -> None:
     errors().print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False)
 

@@ -25,8 +25,7 @@ def list_(json: o.Json = False) -> None:
 @app.command()
 def verify(json: o.Json = False) -> None:
     """Hash every file that was found; end with 3 when one is not the published one."""
-    rows = weights.verify()
-    _show(rows, json)
+    _show(rows := weights.verify(), json)
     if not any(row.found for row in rows):
         screen.warn("there is no weight file to verify; `vaecheck weights fetch` brings them")
     if broken := [row for row in rows if row.found is not None and not row.found.published]:
@@ -51,16 +50,19 @@ def import_(
     """Check a file and copy it to where it is looked for."""
     found = weights.import_file(name, file)
     screen.output().print(f"{found.name}: {found.path}", markup=False, soft_wrap=True)
+    if not found.published:
+        screen.warn(f"not the published file: {', '.join(weights.published(name).needed_by)} will be marked unreliable")
 
 
 app.command("convert")(convert.command)
 
 
 def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:
+    from vaecheck.render.listing import facts
+
     if json:
         screen.print_json([asdict(row) | {"found": _found(row)} for row in rows])
-        return
-    for row in rows:
+    for row in () if json else rows:
         state = "absent" if row.found is None else "published" if row.found.published else "NOT the published file"
         lines = [
             ("state", state if row.found is None else f"{state}, from {row.found.origin}"),
@@ -68,12 +70,10 @@ def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:
             ("for", f"{', '.join(row.published.needed_by)} ({row.published.megabytes} MB)"),
             ("source", row.published.url),
             ("licence", row.published.licence),
-            *([("remedy", row.problem)] if row.problem else []),
+            ("remedy", row.problem),
         ]
         with screen.stdout():
-            screen.output().print(row.name, style="bold", markup=False)
-            for name, text in lines:
-                screen.output().print(f"  {name:8}{text}", markup=False, highlight=False, soft_wrap=True)
+            facts(row.name, [(name, fact) for name, fact in lines if fact], screen.output())
 
 
 def _found(row: weights.Listed) -> dict[str, object] | None:

@@ -237,8 +237,11 @@ def read_file(path: str, offset: int = 0, length: int | None = None) -> bytes:
             file.seek(offset)
             data = file.read(wanted)
     except (OSError, ValueError) as error:
-        link = "is a link that leads nowhere: " if os.path.islink(path) else "cannot be read: "
-        raise InputError(link + (getattr(error, "strerror", None) or str(error))) from error
+        is_link = os.path.islink(path)
+        what = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileNotFoundError) and not is_link:  # its id may be relative to any folder
+            what += f": {printable(path)}"
+        raise InputError(("is a link that leads nowhere: " if is_link else "cannot be read: ") + what) from error
     if length is not None and len(data) < length:
         raise InputError(f"cannot be read: its tar file ends after {len(data)} of {length} bytes")
     return data

@@ -27,6 +27,7 @@ from torch import Tensor
 from vaecheck.errors import InputError
 from vaecheck.images.entries import ImageSet
 from vaecheck.images.prepare import Intake, Ready, prepare
+from vaecheck.images.preprocess import NEEDS_MULTIPLES
 from vaecheck.results.types import SkippedImage
 
 BATCHES_AHEAD = 2
@@ -118,6 +119,11 @@ class Loader:
         return len(self.digests)
 
     @property
+    def size_remedy(self) -> str:
+        """What to do where pictures were left out for their size; empty where none was."""
+        return self.intake.size_remedy if any(NEEDS_MULTIPLES in picture.reason for picture in self._skipped) else ""
+
+    @property
     def fingerprint(self) -> str:
         return fingerprint(self.digests)
 
@@ -190,9 +196,11 @@ class Loader:
 
     def _skip(self, picture: SkippedImage) -> None:
         if self.intake.bad_images == "fail":
+            otherwise = "use --bad-images skip to leave such pictures out and count them."
+            of_size = NEEDS_MULTIPLES in picture.reason
             raise InputError(
                 f"{picture.id} {picture.reason}",
-                hint="Repair or remove it, or use --bad-images skip to leave such pictures out and count them.",
+                hint=f"{self.intake.size_remedy} Or {otherwise}" if of_size else f"Repair or remove it, or {otherwise}",
             )
         self._skipped.append(picture)
 
@@ -200,7 +208,7 @@ class Loader:
         reasons = "; ".join(f"{picture.id} {picture.reason}" for picture in self._skipped[:REASONS_SHOWN])
         raise InputError(
             f"none of the {len(self._skipped)} pictures in {self.images.source} can be used: {reasons}",
-            hint="Repair them, or give other pictures.",
+            hint=self.size_remedy or "Repair them, or give other pictures.",
         )
 
 

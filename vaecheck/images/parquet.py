@@ -90,19 +90,28 @@ class ParquetStream(Stream):
 
 
 def open_parquet(source: str, files: Sequence[str], column: str | None = None) -> ParquetStream:
-    """The pictures of tables; their footers are read. column: None for the one that holds pictures.
+    """The pictures of tables; their footers are read. column: None for the one that holds pictures, which `source`
+    then names where another could have been meant.
 
     Raises InputError for a file that is no table, and where the column is absent or not clear; SetupError
     without the package.
     """
     paths = sorted(set(files))
     root = common_folder(paths)
+    named = f"#{printable(column)}" if column is not None else ""
     tables: list[Table] = []
     for path in paths:
         try:
             require_regular(Path(path).stat())
             with _open(path) as file:
-                column = picture_column(file.schema_arrow, column, source if not tables else printable(path))
+                schema = file.schema_arrow
+                if tables and column not in schema.names:
+                    raise _of_other_columns(path, schema.names, paths[0], str(column))
+                where = printable(path) if column is not None and len(paths) > 1 else source
+                column = picture_column(schema, column, where)
+                if not named and sum(bool(_kind(field.type)) for field in schema) > 1:
+                    named = f"#{printable(column)}"
+                    source += named
                 groups = range(file.metadata.num_row_groups)
                 rows = tuple(file.metadata.row_group(group).num_rows for group in groups)
         except VaecheckError as error:
@@ -119,6 +128,14 @@ def open_parquet(source: str, files: Sequence[str], column: str | None = None) -
     if column is None or not any(sum(table.rows) for table in tables):
         raise InputError(f"there is no picture in {source}: it has no rows", hint="Give another file.")
     return ParquetStream(source=source, tables=tuple(tables), column=column)
+
+
+def _of_other_columns(path: str, names: Sequence[str], first: str, column: str) -> InputError:
+    return InputError(
+        f"{printable(path)} has no column {printable(column)}, which {printable(first)} has; it has "
+        f"{printable(', '.join(names))}",
+        hint="Give only tables with the same columns, as a glob or one after the other.",
+    )
 
 
 def picture(value: Any, image_id: str, path: str) -> Entry:

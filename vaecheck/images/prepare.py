@@ -22,6 +22,7 @@ class Intake:
 
     multiple, channels: what the VAE needs of a side (f) and takes (3: RGB, 1: grey, 2: grey and alpha, 4: RGBA).
     value_range: (black, white) of pictures whose format does not say it; None: by the type of their values.
+    fit_is_fixed: by a protocol, so that no other can be advised.
     """
 
     size: int | None = 256
@@ -33,12 +34,21 @@ class Intake:
     bad_images: str = "skip"
     max_pixels: int = MAX_PIXELS
     value_range: tuple[float, float] | None = None
+    fit_is_fixed: bool = False
 
     def __post_init__(self) -> None:
         check_size(self.size, self.fit, self.multiple)
         if self.bad_images not in ("skip", "fail"):
             raise InputError(f"--bad-images {self.bad_images} is not known", hint="Use skip or fail.")
         _ = self.policy  # refuses what it does not know
+
+    @property
+    def size_remedy(self) -> str:
+        """What to do about pictures whose own size this VAE does not take."""
+        if self.fit_is_fixed:
+            return f"This protocol leaves each picture its own size: its sides must be multiples of {self.multiple}."
+        size = 256 // self.multiple * self.multiple or self.multiple
+        return f"--fit pad keeps the sizes, --fit crop --size {size} brings all to one."
 
     @property
     def policy(self) -> IntakePolicy:

@@ -30,6 +30,8 @@ SIZED_FITS = ("crop", "resize", "adm", *PUBLIC_FITS)
 MAX_SIZE = 16_384
 MAX_RESIZED_PIXELS = 1 << 26  # beyond it (256 MiB in Pillow) only the window itself is resized
 
+NEEDS_MULTIPLES = "this VAE needs multiples"
+
 BICUBIC = Image.Resampling.BICUBIC
 BOX = Image.Resampling.BOX
 
@@ -139,10 +141,7 @@ def _resized_window(image: Image.Image, size: tuple[int, int], window: tuple[int
 def _as_is(image: Image.Image, multiple: int) -> Fitted:
     width, height = image.size
     if width % multiple or height % multiple:
-        size = max(multiple, min(width, height) // multiple * multiple)
-        raise BadPicture(
-            f"is {width}x{height}; this VAE needs multiples of {multiple}. Try --size {size} or --fit pad."
-        )
+        raise BadPicture(f"is {width}x{height}; {NEEDS_MULTIPLES} of {multiple}")
     return Fitted(_array(image), False, (height, width))
 
 

@@ -111,10 +111,14 @@ class ShardStream(Stream):
         labels = _labels(self.shards)
         for shard, label in labels.items():
             seen: set[str] = set()
+            repeats = 0
             for entry in _stream(shard, label, f"{label}/" if len(labels) > 1 else "", wanted):
-                again = entry.id in seen
-                seen.add(entry.id)
-                yield replace(entry, data=None, fault="repeats an earlier name of its shard") if again else entry
+                if entry.id in seen:
+                    yield _repeat(entry, repeats)
+                    repeats += 1
+                else:
+                    seen.add(entry.id)
+                    yield entry
 
 
 class _Header(tarfile.TarInfo):
@@ -138,27 +142,35 @@ class _Header(tarfile.TarInfo):
 
 
 def _index(path: str, label: str) -> list[Entry]:
-    """The pictures of one plain tar; of two members with one name the later counts, as in extraction."""
+    """The pictures of one plain tar. Of two members with one name the first counts, as in a stream."""
     places: dict[str, Entry] = {}
+    repeats: list[Entry] = []
     damage: list[Entry] = []
     try:
         status = os.stat(path)
         require_regular(status)
         with tarfile.open(path, "r:", tarinfo=_Header) as tar:
             for member in _until_damage(_members(tar, status.st_size), tar, label, damage):
-                if name := _picture_name(member):
-                    places[member.name] = _place(member, name, path, places)
+                if not (name := _picture_name(member)):
+                    continue
+                if name in places:
+                    repeats.append(_repeat(Entry(name, path), len(repeats)))
+                else:
+                    places[name] = _place(member, name, path)
     except (*DAMAGE, InputError) as error:
         raise _no_tar(path, error) from error
     samples: dict[str, list[Entry]] = {}
     for entry in places.values():
         samples.setdefault(_key(entry), []).append(entry)
-    return [*itertools.chain.from_iterable(map(_pictures_of, samples.values())), *damage]
+    return [*itertools.chain.from_iterable(map(_pictures_of, samples.values())), *repeats, *damage]
 
 
-def _place(member: tarfile.TarInfo, name: str, path: str, places: dict[str, Entry]) -> Entry:
-    if member.islnk() and member.linkname in places:
-        return replace(places[member.linkname], id=name)
+def _repeat(entry: Entry, before: int) -> Entry:
+    """The fault that stands for a picture whose name was there; `before` others of its shard keep its id unique."""
+    return replace(entry, id=f"{entry.id}#{before + 2}", data=None, fault="repeats an earlier name of its shard")
+
+
+def _place(member: tarfile.TarInfo, name: str, path: str) -> Entry:
     if not member.isreg() or member.issparse():
         return Entry(name, path, fault=LINK)
     return Entry(name, path, member.offset_data, member.size)

@@ -78,7 +78,10 @@ OTHER_CHANNELS = {
     "ssim": DEFINITIONS["ssim"].replace("RGB", "channels"),
 }
 """Definitions on pictures that are not RGB: these keep more than 8 bits."""
-DATA_RANGE = "8-bit pictures: data range 255, rounded; 16-bit pictures: data range 65535, not rounded"
+DATA_RANGE = (
+    "8-bit pictures: data range 255, rounded; "
+    "16-bit pictures: data range 65535, not rounded, or what --value-range spans"
+)
 
 
 def default_names(
@@ -287,7 +290,9 @@ class Built:
             for name in set(RGB_NAMES) & set(found):
                 found[name] = replace(found[name], definition=f"{found[name].definition}; {GREY_REMARK}")
         if self.protocol:
-            found = {name: public.described(measure, self.protocol) for name, measure in found.items()}
+            found = {
+                name: public.described(measure, self.protocol, name in IMAGE_NAMES) for name, measure in found.items()
+            }
         return {name: found[name] for name in NAMES if name in self.names}
 
 

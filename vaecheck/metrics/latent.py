@@ -213,7 +213,7 @@ class LatentMoments:
         if not len(finite):
             raise NotEnoughImages(
                 f"the latents of all {len(rows)} pictures hold NaN or infinity",
-                hint="Try --dtype float32; if it stays, the weights are broken.",
+                hint="The weights are broken, or their values overflow in 16 bits.",
             )
         return finite
 

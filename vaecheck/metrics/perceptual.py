@@ -4,7 +4,7 @@ Why folded: in evaluation a BatchNorm is a fixed affine map, so it goes into the
 channels_last layout and a resize that does not repeat itself take torch-fidelity's Inception to 0.52 to 0.61 of its
 time on a CPU (256x256, batches of 8 and 16); the features move by 4e-6.
 
-Why every weight file is read with weights_only: a pickled file can run code when it is opened. torch-fidelity
+Why every weight file is read as tensors only: a pickled file can run code when it is opened. torch-fidelity
 opens its file without that guard, so it is given a copy, written here, of a state that was read with it.
 """
 
@@ -27,6 +27,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vaecheck.errors import SetupError, WeightsError
 from vaecheck.pixels import to_pixels
+from vaecheck.vae.pickles import reason_of
 
 LPIPSNet = Literal["alex", "vgg", "squeeze"]
 
@@ -267,8 +268,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file fails in many ways: pickle, zip, key, attribute, end of file
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise WeightsError(f"{path} cannot be read as weights: {reason}", hint=_FETCH_AGAIN) from error
+        raise WeightsError(f"{path} cannot be read as weights: {reason_of(error)}", hint=_FETCH_AGAIN) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds something else than named tensors", hint=_FETCH_AGAIN)
     return state

@@ -28,9 +28,14 @@ def view(name: str, protocol: Protocol) -> View:
     return VIEWS[protocol.levels(name)]
 
 
-def described(measure: Measure, protocol: Protocol) -> Measure:
-    """The measure with a definition that says the protocol's variant; as it is where the protocol has none."""
+def described(measure: Measure, protocol: Protocol, compares_pictures: bool = True) -> Measure:
+    """The measure with a definition that says the protocol's variant, or that it is not the protocol's.
+
+    compares_pictures: whether it could be; of others nothing is said.
+    """
     words = protocol.definition(measure.name)
+    if words is None and compares_pictures:
+        return replace(measure, definition=f"{measure.definition} (vaecheck's own: not in protocol {protocol.name})")
     if words is None:
         return measure
     if protocol.fid and measure.name == protocol.fid.metric:

@@ -50,24 +50,31 @@ def grid(shown: Sequence[Shown]) -> Image.Image:
     """Worst, median and best, one a row: original, reconstruction, |difference| x 4; all the worst are in `worst`.
 
     8-bit RGB (H, W, 3) in, an RGB picture out. Pictures above 512 pixels a side are drawn smaller and tiny ones
-    enlarged by a whole factor; their caption says so. Raises InputError where there is nothing to draw.
+    enlarged by a whole factor, one for all; their caption says so. Raises InputError where there is nothing to draw.
     """
-    groups = {
-        title: [_row(each) for each in [each for each in shown if each.role == role][:MOST_OF_A_ROLE]]
-        for role, title in _ROLES.items()
-    }
+    chosen = {role: [each for each in shown if each.role == role][:MOST_OF_A_ROLE] for role in _ROLES}
+    factor = enlargement([each for group in chosen.values() for each in group])
+    groups = {title: [_row(each, factor) for each in chosen[role]] for role, title in _ROLES.items()}
     return _draw({title: rows for title, rows in groups.items() if rows}, COLUMNS)
 
 
 def worst(shown: Sequence[Shown]) -> Image.Image:
     """The worst pictures, each with the window that lost most, enlarged: where to look for what the VAE drops."""
-    rows = [_row(each, window=True) for each in shown if each.role == "worst"]
+    chosen = [each for each in shown if each.role == "worst"]
+    factor = enlargement(chosen)
+    rows = [_row(each, factor, window=True) for each in chosen]
     return _draw({_ROLES["worst"]: rows} if rows else {}, COLUMNS + WINDOW_COLUMNS)
 
 
-def strip(shown: Shown, largest_side: int = LARGEST_SIDE) -> Image.Image:
-    """Original, reconstruction and amplified difference side by side, without words."""
-    cells, _ = _cells(shown, largest_side)
+def enlargement(shown: Sequence[Shown], largest_side: int = LARGEST_SIDE) -> int:
+    """The whole factor that brings the largest of these pictures to 128 pixels or more: smaller ones look smaller."""
+    longest = max((side for each in shown for side in np.asarray(each.original).shape[:2]), default=SMALLEST_SIDE)
+    return max(1, min(-(-SMALLEST_SIDE // longest), largest_side // longest))
+
+
+def strip(shown: Shown, largest_side: int = LARGEST_SIDE, factor: int | None = None) -> Image.Image:
+    """Original, reconstruction and amplified difference side by side, without words. factor: see `enlargement`."""
+    cells, _ = _cells(shown, largest_side, factor or enlargement([shown], largest_side))
     width = sum(cell.width for cell in cells) + _GAP * (len(cells) - 1)
     sheet = Image.new("RGB", (width, cells[0].height), _NEUTRAL)
     for place, cell in enumerate(cells):
@@ -96,13 +103,17 @@ def difference(shown: Shown) -> _Array:
     return amplified
 
 
-def _row(shown: Shown, *, window: bool = False) -> _RowOfCells:
-    cells, note = _cells(shown, LARGEST_SIDE)
-    caption = f"{shortened(_drawable(shown.id), 56)}   {psnr_in_words(shown)}{note}"
-    return _RowOfCells(caption, cells + _windows(shown, cells[0].size) if window else cells)
+def _row(shown: Shown, factor: int, *, window: bool = False) -> _RowOfCells:
+    cells, note = _cells(shown, LARGEST_SIDE, factor)
+    planes = f"   {' | '.join(shown.planes)}" if shown.planes else ""
+    if window:
+        windows, place = _windows(shown, cells[0].size)
+        planes += f", window of {shown.planes[place]}" if planes else ""
+        cells += windows
+    return _RowOfCells(f"{shortened(_drawable(shown.id), 56)}   {psnr_in_words(shown)}{planes}{note}", cells)
 
 
-def _cells(shown: Shown, largest_side: int) -> tuple[tuple[Image.Image, ...], str]:
+def _cells(shown: Shown, largest_side: int, factor: int) -> tuple[tuple[Image.Image, ...], str]:
     """The three pictures at the size to draw, and what was done to their size."""
     arrays = (np.asarray(shown.original), np.asarray(shown.reconstruction), difference(shown))
     pictures = [Image.fromarray(array) for array in arrays]
@@ -112,33 +123,43 @@ def _cells(shown: Shown, largest_side: int) -> tuple[tuple[Image.Image, ...], st
         size = max(1, round(width * largest_side / longest)), max(1, round(height * largest_side / longest))
         note = f"   (drawn at {size[0]}x{size[1]}, is {width}x{height})"
         return tuple(picture.resize(size, Image.Resampling.BOX) for picture in pictures), note
-    factor = min(-(-SMALLEST_SIDE // longest), largest_side // longest)
     if factor > 1:
         size = width * factor, height * factor
         return tuple(p.resize(size, Image.Resampling.NEAREST) for p in pictures), f"   (enlarged {factor} times)"
     return tuple(pictures), ""
 
 
-def _windows(shown: Shown, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-    """The quarter-sized window of largest total error, of the original and the reconstruction, enlarged to `size`."""
+def _windows(shown: Shown, size: tuple[int, int]) -> tuple[tuple[Image.Image, Image.Image], int]:
+    """The quarter-sized window of largest total error, of the original and the reconstruction, enlarged to `size`.
+
+    Of planes side by side it is of one plane, and enlarged to that one's share of `size`; its place comes with it.
+    """
+    planes = max(1, len(shown.planes))
     height, width = np.asarray(shown.original).shape[:2]
+    width //= planes
     window = max(1, height // 4), max(1, width // 4)
-    top, left = _largest_sum(difference(shown).sum(axis=2, dtype=np.int64), window)
+    error = difference(shown).sum(axis=2, dtype=np.int64)
+    found = [_largest_sum(error[:, place * width : (place + 1) * width], window) for place in range(planes)]
+    place = max(range(planes), key=lambda each: found[each][0])
+    _, top, left = found[place]
+    left += place * width
     box = (left, top, left + window[1], top + window[0])
     original, reconstruction = (
-        Image.fromarray(np.asarray(array)).crop(box).resize(size, Image.Resampling.NEAREST)
+        Image.fromarray(np.asarray(array))
+        .crop(box)
+        .resize((max(1, size[0] // planes), size[1]), Image.Resampling.NEAREST)
         for array in (shown.original, shown.reconstruction)
     )
-    return original, reconstruction
+    return (original, reconstruction), place
 
 
-def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int, int]:
-    """Top left corner of the window of this (height, width) with the largest sum, by a table of running sums."""
+def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int, int, int]:
+    """Largest sum in a window of this (height, width), and its top left corner, by a table of running sums."""
     table = np.pad(error, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     height, width = window
     sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(top), int(left)
+    return int(sums[top, left]), int(top), int(left)
 
 
 def _drawable(text: str) -> str:

@@ -23,6 +23,14 @@ def entries(head: Sequence[str], rows: Iterable[Sequence[str]], console: Console
         screen.entries([about, *(f"{called}: {fact}" for called, fact in zip(head[2:], facts, strict=True))])
 
 
+def facts(name: str, rows: Iterable[tuple[str, str]], console: Console) -> None:
+    """A name, then its facts, wrapped beside what they are called; addresses and paths stay whole."""
+    screen = Screen(console)
+    screen.line(name, "bold")
+    for called, fact in rows:
+        screen.whole(fact, f"  {called:8}", " " * 10)
+
+
 def paragraphs(groups: Iterable[tuple[str, Sequence[str]]], console: Console) -> None:
     """A heading, then its lines, wrapped; a line that begins with two spaces belongs to the one before."""
     screen = Screen(console)

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from vaecheck.render import figures, published, tables
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import verdict
-from vaecheck.results.types import Result, Scaling
+from vaecheck.results.types import Result, Scaling, VAECard
 
 SKIPPED_SHOWN = 50
 
@@ -44,9 +44,10 @@ def to_markdown(result: Result) -> str:
         parts += [
             "## What one U-Net step costs on these latents",
             _table(["f", "latents", "tokens", "FLOPs", ""], rows),
+            *([escape(note)] if (note := tables.unet_cost_note(result)) else []),
         ]
     if result.scaling is not None:
-        parts += _scaling(result.scaling)
+        parts += _scaling(result.scaling, result.vae)
     parts += _list("Pictures", tables.intake(result))
     parts += _skipped(result)
     parts += _list("Warnings", tables.warnings(result))
@@ -109,8 +110,8 @@ def _skipped(result: Result) -> list[str]:
     return parts
 
 
-def _scaling(scaling: Scaling) -> list[str]:
-    parts = ["## Scaling", _table(["", ""], tables.scaling_summary(scaling))]
+def _scaling(scaling: Scaling, vae: VAECard | None) -> list[str]:
+    parts = ["## Scaling", _table(["", ""], tables.scaling_summary(scaling, vae))]
     parts += ["### Per channel, raw latents", _table(["channel", "mean", "std"], tables.channels(scaling))]
     for name, code in scaling.snippets.items():
         longest = max((len(run) for run in re.findall("`+", code)), default=0)

@@ -61,7 +61,8 @@ def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | Non
         "notes": [f"{note.subject}: {note.reason}" for note in tables.notes(result)],
         "pictures_note": f"{', '.join(contact_sheet.COLUMNS)}. Compressed here; grid.png has the exact pixels.",
         "unet_cost": tables.unet_cost(result),
-        "scaling": tables.scaling_summary(result.scaling) if result.scaling else (),
+        "unet_cost_note": tables.unet_cost_note(result),
+        "scaling": tables.scaling_summary(result.scaling, result.vae) if result.scaling else (),
         "channels": tables.channels(result.scaling) if result.scaling else (),
         "intake": tables.intake(result),
         "skipped_heading": f"{figures.count(len(skipped), 'picture')} skipped",
@@ -89,7 +90,8 @@ def _template() -> jinja2.Template:
 def _strips(shown: Sequence[Shown]) -> list[Picture]:
     ordered = [each for role in _HEADINGS for each in shown if each.role == role]
     for side, quality in ((512, 90), (384, 88), (256, 85), (192, 75), (96, 60)):
-        strips = [contact_sheet.strip(each, side) for each in ordered]
+        factor = contact_sheet.enlargement(ordered, side)
+        strips = [contact_sheet.strip(each, side, factor) for each in ordered]
         encoded = [_jpeg(strip, quality) for strip in strips]
         if sum(map(len, encoded)) <= LARGEST_PICTURES:
             break
@@ -97,10 +99,11 @@ def _strips(shown: Sequence[Shown]) -> list[Picture]:
     for place, (each, strip, data) in enumerate(zip(ordered, strips, encoded, strict=True)):
         opens = place == 0 or ordered[place - 1].role != each.role
         name, psnr = printable(each.id), contact_sheet.psnr_in_words(each)
+        planes = f", {' and '.join(each.planes)} side by side" if each.planes else ""
         pictures.append(
             Picture(
                 heading=_HEADINGS[each.role] if opens else "",
-                caption=f"{name}, {psnr}",
+                caption=f"{name}, {psnr}{planes}",
                 alt=f"{name}: original, reconstruction and amplified difference, {psnr}",
                 uri=_data_uri(data),
                 width=strip.width,

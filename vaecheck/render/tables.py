@@ -10,14 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaecheck.protocols import FITS
 from vaecheck.render import figures
 from vaecheck.render.figures import ABSENT
 from vaecheck.render.verdict import is_quality, judge
-from vaecheck.results.types import LatentScaling, Measure, Result, Scaling, Yardstick
+from vaecheck.results.types import LatentScaling, Measure, Result, Scaling, VAECard, Yardstick
+from vaecheck.unet_cost import SIDE_MULTIPLE
 
 Pairs = tuple[tuple[str, str], ...]
 
 RGB, EIGHT_BITS = 3, 255
+PUBLIC_FITS: dict[str, str] = {fit: words for fit, words in FITS.items() if "_" in fit}
+"""Fits of protocols that --fit does not take, in words: their names say too little."""
 
 _TITLES = {
     "psnr_db": "PSNR",
@@ -141,7 +145,7 @@ def head(result: Result) -> tuple[str, ...]:
         plain = vae.scaling == LatentScaling(vae.scaling_factor, source=vae.scaling.source) and vae.scaling.known
         lines += [
             f"Recognised: {vae.recognised}" if vae.recognised else "",
-            "" if plain else f"Scaling as shipped: {shipped_in_words(vae.scaling)}",
+            "" if plain else f"Scaling as {whose(vae)}: {shipped_in_words(vae.scaling)}",
         ]
     return tuple(line for line in (*lines, data_in_words(result)) if line)
 
@@ -152,10 +156,15 @@ def warnings(result: Result) -> tuple[str, ...]:
     return tuple(text for text in result.warnings if not (result.data.skipped and skipped.match(text)))
 
 
+def whose(vae: VAECard | None) -> str:
+    """Whether the scaling to judge is the user's: "given"; or the VAE's: "shipped"."""
+    return "given" if vae is not None and vae.scaling.given else "shipped"
+
+
 def shipped_in_words(scaling: LatentScaling) -> str:
     """ "(z - 0.1159) × 0.3611 (config.json)"; says so where none is known."""
     if not scaling.known:
-        return "unknown"
+        return scaling.unusable or "unknown"
     words = "z"
     if scaling.channel_stds is not None:
         count = len(scaling.channel_stds)
@@ -166,7 +175,7 @@ def shipped_in_words(scaling: LatentScaling) -> str:
     elif scaling.scaling_factor is not None:
         shift = f"(z - {figures.as_given(scaling.shift_factor)})" if scaling.shift_factor else "z"
         words = f"{shift} × {figures.as_given(scaling.scaling_factor)}"
-    return f"{words} ({scaling.source})" if scaling.source else words
+    return f"{words} ({scaling.source})" if scaling.source and not scaling.given else words
 
 
 def vae_in_words(result: Result) -> str:
@@ -176,7 +185,7 @@ def vae_in_words(result: Result) -> str:
         return ""
     parts = [f"f{vae.f}", figures.count(vae.latent_channels, "latent channel")]
     if vae.scaling_factor is not None and vae.scaling.channel_stds is None and not vae.shift_factor:
-        parts.append(f"scaling factor {figures.as_given(vae.scaling_factor)}")
+        parts.append(f"{'given ' * vae.scaling.given}scaling factor {figures.as_given(vae.scaling_factor)}")
     if vae.image_channels != RGB:
         parts.append(f"pictures of {figures.count(vae.image_channels, 'channel')}")
     if vae.codebook_size is not None:
@@ -197,11 +206,12 @@ def data_in_words(result: Result) -> str:
     device = f"{result.environment.device} ({accelerator})" if accelerator else result.environment.device
     if result.kind == "bench":
         return f"{figures.count(data.count, 'picture')} of {data.source}, {size}, on {device}"
-    levels = "" if data.data_range == EIGHT_BITS else f", values of 0 to {data.data_range:,}"
+    levels = "" if data.data_range == EIGHT_BITS else f", data range {data.data_range:,g}"
     name = result.settings.get("protocol")
+    fit = PUBLIC_FITS.get(data.fit, data.fit)
     protocol = f", protocol {name}" if name else ""
     source = f"{figures.count(data.count, 'picture')} from {data.source}"
-    return f"{source}, {size} ({data.fit}{protocol}){levels}, on {device}"
+    return f"{source}, {size} ({fit}{protocol}){levels}, on {device}"
 
 
 def intake(result: Result) -> tuple[str, ...]:
@@ -225,7 +235,18 @@ def unet_cost(result: Result) -> tuple[tuple[str, str, str, str, bool], ...]:
     )
 
 
-def scaling_summary(scaling: Scaling) -> Pairs:
+def unet_cost_note(result: Result) -> str:
+    """Which rows are counted at a larger side, and why; empty where none is."""
+    padded = [f"f{cost.f}" for cost in result.unet_cost if any(side % SIDE_MULTIPLE for side in cost.latent_shape[1:])]
+    if not padded:
+        return ""
+    return (
+        f"FLOPs of {', '.join(padded)} are of latents padded to the next multiple of {SIDE_MULTIPLE}, because this "
+        "U-Net halves its sides three times."
+    )
+
+
+def scaling_summary(scaling: Scaling, vae: VAECard | None = None) -> Pairs:
     """The global figures of `scale-factor`, in the order in which a trainer needs them."""
     interval = scaling.scaling_factor_ci95
     factor = figures.number(scaling.scaling_factor)
@@ -244,7 +265,7 @@ def scaling_summary(scaling: Scaling) -> Pairs:
     ]
     if first:
         rows.append(("first batch only (the LDM recipe)", first))
-    rows.append(("shipped", _shipped(scaling)))
+    rows.append((whose(vae), _shipped(scaling)))
     if (worst := scaling.shipped.get("worst_channel_std_after")) is not None:
         channel = figures.as_given(scaling.shipped["worst_channel"] or 0)
         rows.append(("worst channel as scaled", f"channel {channel}, std {figures.number(worst)}"))

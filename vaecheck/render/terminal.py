@@ -22,11 +22,11 @@ from rich.text import Text
 
 from vaecheck.render import figures, published, tables
 from vaecheck.render.printable import printable
-from vaecheck.render.tables import Section
+from vaecheck.render.tables import Row, Section
 from vaecheck.render.verdict import verdict
-from vaecheck.results.types import Result, Scaling
+from vaecheck.results.types import Result, Scaling, VAECard
 
-WIDE = 132
+WIDE, NARROW = 132, 72
 SKIPPED_SHOWN = 5
 
 _LEVEL_STYLES = {"good": "bold green", "caution": "bold yellow", "bad": "bold red", "info": "bold"}
@@ -49,7 +49,7 @@ def show(result: Result, console: Console, out: Path | None = None) -> None:
     screen.line()
     screen.line(judged.sentence, _LEVEL_STYLES[judged.level])
     if result.scaling is not None:
-        screen.scaling(result.scaling)
+        screen.scaling(result.scaling, result.vae)
     for section in tables.sections(result):
         screen.section(section)
     screen.listed("Yardsticks", tables.yardstick_notes(result))
@@ -60,6 +60,22 @@ def show(result: Result, console: Console, out: Path | None = None) -> None:
     screen.listed("Warnings", tables.warnings(result), "yellow")
     if out is not None:
         screen.listed("Written", [str(out / name) for name in result.artifacts.values()] or [str(out)])
+
+
+def wrapped(words: str, width: int, indent: str = "", hang: str = "", *, break_long_words: bool = True) -> list[str]:
+    """The lines of a paragraph; hang: what later lines begin with. A command that fits in a line is kept whole."""
+    hang = hang if width > 2 * len(hang) else "  "
+    whole = width - len(hang)
+    glued = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE) if len(found[0]) <= whole else found[0], words)
+    lines = textwrap.wrap(
+        glued,
+        width,
+        initial_indent=indent,
+        subsequent_indent=hang,
+        break_on_hyphens=False,
+        break_long_words=break_long_words,
+    )
+    return [line.replace(_GLUE, " ") for line in lines] or [""]
 
 
 class Screen:
@@ -82,20 +98,13 @@ class Screen:
 
     def line(self, words: str = "", style: str = "", indent: str = "", hang: str = "") -> None:
         """A paragraph, wrapped and never cut; hang: what later lines begin with. A command that fits is kept whole."""
-        shown = self.text(words).plain
-        hang = hang if self.console.width > 2 * len(hang) else "  "
-        whole = self.console.width - len(hang)
-        glued = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE) if len(found[0]) <= whole else found[0], shown)
-        lines = textwrap.wrap(
-            glued,
-            self.console.width,
-            initial_indent=indent,
-            subsequent_indent=hang,
-            break_on_hyphens=False,
-            drop_whitespace=True,
-        )
-        for line in lines or [""]:
-            self.put(Text(line.replace(_GLUE, " "), style=style, overflow="fold"))
+        for line in wrapped(self.text(words).plain, self.console.width, indent, hang):
+            self.put(Text(line, style=style, overflow="fold"))
+
+    def whole(self, words: str, indent: str, hang: str) -> None:
+        """The same, but a long word, an address or a path, runs past the edge, so that it can be copied."""
+        for line in wrapped(self.text(words).plain, self.console.width, indent, hang, break_long_words=False):
+            self.console.print(Text(line), soft_wrap=True, highlight=False)
 
     def put(self, renderable: Text | Table) -> None:
         """Print without the spaces that Rich fills lines with."""
@@ -136,6 +145,11 @@ class Screen:
         self.put(table)
 
     def section(self, section: Section) -> None:
+        if self.console.width < NARROW:
+            self.heading(section.title)
+            self.entries([_in_a_line(row, section.yardsticks) for row in section.rows])
+            self.listed("In words", [f"{row.name}: {row.judgement}" for row in section.rows if row.says_more])
+            return
         columns = [("metric", False), ("value", True), ("95 % interval", True), ("better", False)]
         columns += [(name, True) for name in section.yardsticks]
         columns += [("n", True)] + [("verdict", False)] * self.is_wide
@@ -167,12 +181,14 @@ class Screen:
         columns = [("f", False), ("latents", False), ("tokens", True), ("FLOPs", True), ("", False)]
         marked = [(*cells, "<- this VAE" if own else "") for *cells, own in rows]
         self.table(columns, [[self.text(cell, "bold" if cells[-1] else "") for cell in cells] for cells in marked])
+        if note := tables.unet_cost_note(result):
+            self.line(note)
 
-    def scaling(self, scaling: Scaling) -> None:
+    def scaling(self, scaling: Scaling, vae: VAECard | None) -> None:
         self.heading("Scaling")
         self.table(
             [("", False), ("", False)],
-            [[self.text(name), self.text(words)] for name, words in tables.scaling_summary(scaling)],
+            [[self.text(name), self.text(words)] for name, words in tables.scaling_summary(scaling, vae)],
         )
         self.channels(scaling)
         for name, code in scaling.snippets.items():
@@ -196,6 +212,15 @@ class Screen:
         ]
         self.heading("Per channel, raw latents")
         self.table(columns[:-1], [line[:-1] for line in lines])
+
+
+def _in_a_line(row: Row, yardsticks: Sequence[str]) -> str:
+    """A row of a table for a window that would break its cells."""
+    beside = zip(yardsticks, row.yardsticks, strict=True)
+    facts = [("95 % interval", row.interval), *beside, ("n", row.n)]
+    said = [f"{name} {text}" for name, text in facts if text != figures.ABSENT]
+    better = f" ({row.better} is better)" if row.better else ""
+    return f"{row.name}{better}: {', '.join([row.value, *said])}"
 
 
 def _pictures(result: Result) -> list[str]:

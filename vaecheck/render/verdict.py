@@ -13,7 +13,7 @@ from typing import Literal
 
 from vaecheck.render import figures
 from vaecheck.render.printable import printable, shortened
-from vaecheck.results.types import Measure, Result, Scaling, Yardstick
+from vaecheck.results.types import Measure, Result, Scaling, VAECard, Yardstick
 
 Level = Literal["good", "caution", "bad", "info"]
 
@@ -58,7 +58,7 @@ def judge(name: str, measure: Measure, yardsticks: Sequence[Yardstick]) -> str:
 def verdict(result: Result) -> Verdict:
     """Is this VAE good enough on these pictures? Unreliable figures are named first."""
     if result.scaling is not None:
-        return _of_scaling(result.scaling)
+        return _of_scaling(result.scaling, result.vae)
     if result.kind == "bench":
         return _of_bench(result.measures)
     return _of_reconstruction(result)
@@ -86,13 +86,12 @@ def _judge_all(result: Result) -> Verdict:
         return Verdict(f"No yardstick was measured on {_pictures(result.data.count)}: the figures stand alone.", "info")
     fewer = f"{linear.n:,} of " if linear.n < result.data.count else ""
     pictures = f"{fewer}{_pictures(result.data.count)}"
-    above_linear, below_linear = _sides(linear)
-    above_bicubic, below_bicubic = _sides(bicubic)
+    above_linear, below_linear, equal_linear = _sides(linear)
+    above_bicubic, below_bicubic, _ = _sides(bicubic)
+    equal = f"equal to a linear codec of the same size in {_values(equal_linear, linear)}" if equal_linear else ""
     if not above_linear and not below_linear:
-        return Verdict(
-            f"The yardsticks cannot judge this VAE on {pictures}: no figure of both can be relied on and differs.",
-            "info",
-        )
+        found = f"On {pictures} this VAE is {equal}" if equal else f"No figure on {pictures} can be relied on"
+        return Verdict(f"{found}: the yardsticks cannot judge it.", "info")
     larger = result.vae is None or result.vae.latent_channels >= BICUBIC_VALUES
     if below_bicubic and larger and not above_bicubic:
         return Verdict(
@@ -101,12 +100,14 @@ def _judge_all(result: Result) -> Verdict:
             "bad",
         )
     if not below_linear:
+        reach = "" if equal else " in every figure compared"
         return Verdict(
-            f"Better than a linear codec of the same size on {pictures} in every figure compared: "
-            f"{_values(above_linear, linear)}. That is the least a small VAE must do.",
+            f"Better than a linear codec of the same size on {pictures}{reach}: "
+            f"{_values(above_linear, linear)}{'; ' * bool(equal)}{equal}. That is the least a small VAE must do.",
             "good",
         )
     better = f"; it is better in {_values(above_linear, linear)}" if above_linear else ""
+    better += f"; it is equal in {_values(equal_linear, linear)}" if equal else ""
     return Verdict(
         f"On {pictures} this VAE is not better than a linear codec of the same size in "
         f"{_values(below_linear, linear)}{better}. A linear codec has the least squared error, so that is usual "
@@ -119,14 +120,18 @@ def _pictures(count: int) -> str:
     return f"these {count:,} pictures" if count != 1 else "this picture"
 
 
-def _sides(yardstick: Yardstick) -> tuple[list[str], list[str]]:
-    """(measures in which the VAE is better, those in which it is worse), of those that can be relied on."""
+def _sides(yardstick: Yardstick) -> tuple[list[str], list[str], list[str]]:
+    """Measures in which the VAE is (better, worse, equal), of those that can be relied on."""
     gains = {name: gain for name, gain in _gains(yardstick) if yardstick.vae[name].status == "ok"}
-    return [name for name, gain in gains.items() if gain > 0], [name for name, gain in gains.items() if gain < 0]
+    above = [name for name, gain in gains.items() if gain > 0]
+    below = [name for name, gain in gains.items() if gain < 0]
+    return above, below, [name for name, gain in gains.items() if gain == 0]
 
 
-def _of_scaling(scaling: Scaling) -> Verdict:
+def _of_scaling(scaling: Scaling, vae: VAECard | None) -> Verdict:
     words, level = _SCALING[scaling.verdict]
+    if scaling.verdict == "unknown" and vae is not None and vae.scaling.unusable:
+        words, level = "The shipped scaling cannot be used", "bad"
     if scaling.shipped.get("scaling_factor") is None:  # means and stds of each channel alone
         words = words.replace("factor", "scaling")
     sentence = f"{words}: {scaling.reason or f'1 / std is {figures.number(scaling.scaling_factor)}'}."
@@ -160,26 +165,33 @@ def _worst_picture(result: Result) -> str:
 
 
 def _gains(yardstick: Yardstick) -> Iterator[tuple[str, float]]:
-    """By how much the VAE is better than the yardstick, in each measure that both have."""
+    """By how much the VAE is better than the yardstick, in each measure that both have; 0 where both read the same."""
     for name, theirs in yardstick.measures.items():
         ours = yardstick.vae.get(name)
         if ours is None or not isinstance(ours.value, (int, float)) or not isinstance(theirs.value, (int, float)):
             continue
         if is_quality(name) and ours.better is not None and ours.n == theirs.n:
             sign = 1 if ours.better == "higher" else -1
-            tie = math.isclose(ours.value, theirs.value, rel_tol=TIE, abs_tol=TIE)
+            own, other = _pair(ours, theirs)
+            tie = own == other or math.isclose(ours.value, theirs.value, rel_tol=TIE, abs_tol=TIE)
             yield name, 0.0 if tie else sign * (ours.value - theirs.value)
 
 
 def _values(names: Sequence[str], yardstick: Yardstick) -> str:
-    """ "psnr_db 24.31 dB against 22.21": both to the digits that the yardstick's interval allows."""
-    pairs = []
+    """ "psnr_db 24.31 dB against 22.21"; "psnr_db 24.3 dB" where both read the same."""
+    words = []
     for name in names:
         ours, theirs = yardstick.vae[name], yardstick.measures[name]
-        ci95 = theirs.ci95 or ours.ci95
-        own, other = figures.value(replace(ours, ci95=ci95)), figures.value(replace(theirs, ci95=ci95), unit=False)
-        pairs.append(f"{name} {own} against {other}")
-    return ", ".join(pairs)
+        own, other = _pair(ours, theirs)
+        unit = f" {ours.unit}" if ours.unit not in ("", "1") else ""
+        words.append(f"{name} {own}{unit}" + (f" against {other}" if own != other else ""))
+    return ", ".join(words)
+
+
+def _pair(ours: Measure, theirs: Measure) -> tuple[str, str]:
+    """Both figures to the digits that the yardstick's interval allows, without their unit."""
+    ci95 = theirs.ci95 or ours.ci95
+    return figures.value(replace(ours, ci95=ci95), unit=False), figures.value(replace(theirs, ci95=ci95), unit=False)
 
 
 def _against(name: str, yardsticks: Sequence[Yardstick]) -> str:
@@ -201,7 +213,8 @@ def _gain_in_words(gain: float, ours: Measure, theirs: Measure, codec: str) -> s
         return f"{figures.difference(gain)}{unit} above {codec}"
     assert isinstance(theirs.value, (int, float))
     if theirs.value > 0:
-        return f"{100 * gain / theirs.value:.0f} % below {codec}"
+        percent = 100 * gain / theirs.value
+        return f"{f'{percent:.0f}' if percent >= 1 else 'less than 1'} % below {codec}"
     return f"{figures.difference(gain).lstrip('+')}{unit} below {codec}"
 
 

@@ -10,6 +10,7 @@ Status = Literal["ok", "unreliable", "unavailable"]
 Better = Literal["higher", "lower"] | None
 
 SCHEMA = 1
+GIVEN = "given"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class LatentScaling:
     patch: side of the squares of positions that are folded into channels first (pixel_unshuffle's order), so that
     there are C * patch^2 means and stds: 2 for Flux.2, else 1.
     source: where the figures come from, in words ("config.json", "given"); empty when nothing is known.
+    unusable: what is shipped and is not used, field by field, in words; empty where there is none.
     """
 
     scaling_factor: float | None = None
@@ -53,10 +55,16 @@ class LatentScaling:
     channel_stds: tuple[float, ...] | None = None
     patch: int = 1
     source: str = ""
+    unusable: str = ""
 
     @property
     def known(self) -> bool:
         return self.scaling_factor is not None or self.channel_stds is not None
+
+    @property
+    def given(self) -> bool:
+        """Whether the figures are the user's, not the VAE's."""
+        return self.source == GIVEN
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,8 @@ class DataCard:
     """The pictures behind a result.
 
     count: pictures measured. fingerprint: sha256 over the pixels that were encoded, whatever their names and order.
-    image_channels: 3 for RGB. data_range: of the values compared, 255 for 8 bits; 65535 where 16-bit pictures were
-    kept as they are.
+    image_channels: 3 for RGB. data_range: of the values compared, 255 for 8 bits; where pictures of more were kept as
+    they are, 65535, or what --value-range spans.
     notes: how many pictures each intake policy touched ("exif_rotated": 3).
     """
 
@@ -114,7 +122,7 @@ class DataCard:
     fit: str
     notes: Mapping[str, int] = field(default_factory=dict)
     image_channels: int = 3
-    data_range: int = 255
+    data_range: float = 255
 
 
 @dataclass(frozen=True)
@@ -241,6 +249,7 @@ class Shown:
     """One picture kept for the grids: 8-bit RGB (H, W, 3) arrays and why it was chosen.
 
     role: "worst", "median" or "best". psnr_db: None for an identical or a non-finite pair.
+    planes: what lies side by side in the arrays, in equal widths ("RGB", "alpha"); empty where that is RGB or grey.
     """
 
     id: str
@@ -248,3 +257,4 @@ class Shown:
     psnr_db: float | None
     original: Any
     reconstruction: Any
+    planes: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ def bench(ref: str, settings: Settings, *, batches: int = 10, listener: Listener
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device)
     vae, room = open_vae(ref, settings, device, dtype), Room()
+    dtype = vae.card.dtype  # not what was asked for where there is nothing to cast
     check_size(settings.size, "crop", vae.card.f)
     batch_size = settings.batch_size or auto_batch_size(device, settings)
     generator = torch.Generator().manual_seed(settings.seed)

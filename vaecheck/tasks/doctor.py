@@ -204,6 +204,10 @@ def _threads() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
+    own = weights.own_folder()
+    if own is not None and not own.is_dir():
+        state = f"{own} is {'no folder' if own.exists() else 'not there'}"
+        yield Check("note", weights.FOLDER_VARIABLE, state, "Make the folder, or unset VAECHECK_WEIGHTS.")
     for row in weights.listing():
         subject = f"weights {row.name}"
         needs = ", ".join(row.published.needed_by)
@@ -212,7 +216,8 @@ def _weights() -> Iterator[Check]:
             yield Check("note", subject, state, _remedy(row))
         elif not row.found.published:
             state = f"not the published file: {row.found.path}; {needs} will be marked unreliable"
-            yield Check("note", subject, state, f"vaecheck weights fetch {row.name}")
+            remedy = f"Remove it, or unset {weights.FOLDER_VARIABLE}, then: vaecheck weights fetch {row.name}"
+            yield Check("note", subject, state, remedy)
         else:
             yield Check("ok", subject, f"{row.found.path} ({row.found.origin})")
 
@@ -224,13 +229,7 @@ def _remedy(row: weights.Listed) -> str:
 
 def _hub() -> Iterator[Check]:
     folder = hub_cache()
-    state = f"{folder}, {_size_of(folder)}"
-    if _writable(folder):
-        yield Check("ok", "hub cache", state)
-    else:
-        yield Check(
-            "note", "hub cache", f"{state}; cannot be written", "Set HF_HOME to a folder that you may write to."
-        )
+    yield Check("ok", "hub cache", f"{folder}, {_size_of(folder)}")
     yield Check("ok", "hub token", "set" if _has_token() else "not set; only gated models (SD 3, FLUX) need one")
     flags = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE") if _is_on(name)]
     if flags:
@@ -277,14 +276,18 @@ def _size_of(folder: Path) -> str:
 
 
 def _disk() -> Iterator[Check]:
-    places = {"hub cache": hub_cache(), "metric weights": weights.torch_checkpoints()}
-    places |= {"temporary": Path(tempfile.gettempdir()), "this folder": Path.cwd()}
-    for name, folder in places.items():
+    places = {
+        "hub cache": (hub_cache(), "Set HF_HOME to a folder that you may write to."),
+        "metric weights": (weights.torch_checkpoints(), "Set TORCH_HOME to a folder that you may write to."),
+        "temporary": (Path(tempfile.gettempdir()), "Set TMPDIR to a folder that you may write to."),
+        "this folder": (Path.cwd(), "Give --out a folder that can be."),
+    }
+    for name, (folder, remedy) in places.items():
         there = _nearest_folder(folder)
         free = shutil.disk_usage(there).free
         state = f"{_gib(free)} free at {folder}"
-        if name in ("temporary", "this folder") and not _writable(there):
-            yield Check("note", f"disk, {name}", f"{state}; cannot be written", "Give --out a folder that can be.")
+        if not _writable(folder):
+            yield Check("note", f"disk, {name}", f"{folder} cannot be written", remedy)
         elif free < LITTLE_DISK:
             yield Check("note", f"disk, {name}", state, "Models take 0.1 to 1 GiB each: make room.")
         else:
@@ -296,7 +299,9 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    return os.access(_nearest_folder(folder), os.W_OK | os.X_OK)
+    """Whether files can be put there, once the folders are made that are not there yet."""
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 # --- memory and text --------------------------------------------------------------------------------------

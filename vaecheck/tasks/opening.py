@@ -26,7 +26,7 @@ from vaecheck.tasks.machine import (
     default_workers,
     slow_dtype,
 )
-from vaecheck.tasks.settings import Listener, Settings, under_protocol
+from vaecheck.tasks.settings import Listener, Settings, ignored_options, under_protocol
 from vaecheck.vae.adapter import LoadedVAE
 from vaecheck.vae.load import load_vae
 from vaecheck.vae.room import is_out_of_memory, weights_do_not_fit
@@ -65,6 +65,7 @@ class Bench:
                 background=settings.background,
                 bad_images=settings.bad_images,
                 max_pixels=settings.max_pixels,
+                fit_is_fixed=self.protocol is not None,
             ),
             batch_size=self.batch_size,
             batch_pixels=self.batch_pixels,
@@ -81,7 +82,8 @@ class Bench:
 
     def warnings(self, run: Run) -> tuple[str, ...]:
         """What a reader should know of the VAE and of how it ran."""
-        return (*self.vae.warnings, *run.room.warnings(), *slow_dtype(self.dtype, self.device))
+        ignored = ignored_options(self.settings) if self.protocol is None else ()
+        return (*self.vae.warnings, *run.room.warnings(), *slow_dtype(self.dtype, self.device), *ignored)
 
     def data_card(self, loader: Loader) -> DataCard:
         return DataCard(
@@ -93,8 +95,14 @@ class Bench:
             fit=self.settings.fit,
             notes=dict(loader.notes),
             image_channels=self.vae.card.image_channels,
-            data_range=65535 if loader.notes.get("kept_as_float") else 255,
+            data_range=self._data_range if loader.notes.get("kept_as_float") else 255,
         )
+
+    @property
+    def _data_range(self) -> float:
+        """White less black of pictures of more than 8 bits."""
+        black, white = self.settings.value_range or (0, 65535)
+        return abs(white - black)
 
 
 def open_bench(source: str, ref: str, settings: Settings, listener: Listener) -> Bench:
@@ -108,10 +116,12 @@ def open_bench(source: str, ref: str, settings: Settings, listener: Listener) ->
     for warning in slow_dtype(dtype, device):
         listener.warn(warning)
     vae = open_vae(ref, settings, device, dtype)
+    dtype = vae.card.dtype  # not what was asked for where there is nothing to cast
     check_size(settings.size, settings.fit, vae.card.f)
     if protocol and vae.card.image_channels != 3:
+        channels = "1 channel" if vae.card.image_channels == 1 else f"{vae.card.image_channels} channels"
         raise InputError(
-            f"--protocol {protocol.name} compares RGB, and this VAE's pictures have {vae.card.image_channels} channels",
+            f"--protocol {protocol.name} compares RGB, and this VAE's pictures have {channels}",
             hint="Leave out --protocol.",
         )
     options = WeightOptions(settings.inception_weights, settings.lpips_weights, settings.offline, listener.download)
@@ -163,5 +173,10 @@ def whole(vae: LoadedVAE | Tiled) -> LoadedVAE:
 
 def machine_options(settings: Settings, vae: LoadedVAE | Tiled) -> dict[str, Any]:
     """The options for small machines, for the result document: as they were used."""
-    names = ("tiling", "slicing", "channels_last")
-    return {name: getattr(settings, name) for name in names} | {"compile": whole(vae).compiled}
+    model = whole(vae)
+    return {
+        "tiling": settings.tiling,
+        "slicing": model.slicing,
+        "channels_last": model.channels_last,
+        "compile": model.compiled,
+    }

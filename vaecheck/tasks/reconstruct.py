@@ -94,7 +94,12 @@ def reconstruct(
         settings=bench.document(run) | {"metrics": list(names)},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures,
-        warnings=(*bench.warnings(run), *protocol_warnings(protocol), *picture_warnings(loader)),
+        warnings=(
+            *bench.warnings(run),
+            *protocol_warnings(protocol),
+            *picture_warnings(loader),
+            *_broken_warning(gallery, card.dtype),
+        ),
         yardsticks=yardsticks,
         unet_cost=unet_costs(card.f, card.latent_channels, settings.size) if settings.fit not in OWN_SIZE else (),
         published=published.beside(card, data, settings.document(), measures),
@@ -193,11 +198,34 @@ def picture_warnings(loader: Loader, skipped: Sequence[SkippedImage] | None = No
     if skipped:
         first = "; ".join(f"{image.id} {image.reason}" for image in skipped[:3])
         warnings.append(f"{_were(len(skipped))} skipped: {first}{' ...' * (len(skipped) > 3)}")
+    if loader.size_remedy:
+        warnings.append(f"pictures were left out for their size: {loader.size_remedy}")
     if enlarged := loader.notes.get("enlarged"):
         warnings.append(f"{_were(enlarged)} smaller than the size and enlarged, of {loader.count}")
     if clipped := loader.notes.get("clipped"):
         warnings.append(f"{_were(clipped)} clipped: values outside --value-range were cut off, of {loader.count}")
+    if loader.intake.value_range and not {"sixteen_bit_scaled", "kept_as_float"} & set(loader.notes):
+        warnings.append("--value-range was not used: no picture has more than 8 bits or is an .npy file")
     return tuple(warnings)
+
+
+def _broken_warning(gallery: Gallery, dtype: str) -> tuple[str, ...]:
+    """What to say of reconstructions that are not finite; nothing where there are none."""
+    if not gallery.non_finite:
+        return ()
+    which = (
+        "every reconstruction has"
+        if gallery.non_finite == gallery.count
+        else f"{gallery.non_finite} of {gallery.count} reconstructions have"
+    )
+    return (f"{which} NaN or infinity: {broken_remedy(dtype)}",)
+
+
+def broken_remedy(dtype: str) -> str:
+    """What to do about a VAE that gives NaN or infinity."""
+    if dtype == "float32":
+        return "the weights are broken, or were loaded wrongly"
+    return f"try --dtype float32 instead of {dtype}; if it stays, the weights are broken"
 
 
 def _were(count: int) -> str:

@@ -12,20 +12,23 @@ import torch
 from torch import Tensor
 
 from vaecheck import provenance
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, NotEnoughImages
 from vaecheck.metrics.latent import LatentMoments, Moments, Scaled
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.pixels import to_float64
 from vaecheck.results.types import LatentScaling, PerImage, Result, Scaling, VAECard
-from vaecheck.tasks.opening import open_bench
-from vaecheck.tasks.reconstruct import picture_warnings
+from vaecheck.tasks.opening import open_bench, whole
+from vaecheck.tasks.reconstruct import broken_remedy, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.vae.protocol import noise_for
+from vaecheck.vae.scaling import LISTS
+from vaecheck.vae.usage import Usage
 
 STD_AFTER_OK = (0.8, 1.25)
 CHANNEL_STD_AFTER_OK = (0.5, 2.0)
+GENERIC = Usage()
 
 
 class FirstBatch:
@@ -87,7 +90,11 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         "vae": stopwatch.seconds("encode"),
         "total": time.perf_counter() - started,
     }
-    measures = {measure.name: measure for measure in latents.compute()}
+    try:
+        measures = {measure.name: measure for measure in latents.compute()}
+    except NotEnoughImages as error:  # the loader has given pictures, so it is their latents
+        remedy = broken_remedy(bench.vae.card.dtype)
+        raise InputError(error.message, hint=f"{remedy[0].upper()}{remedy[1:]}.") from error
     return Result(
         kind="scale-factor",
         vae=bench.vae.card,
@@ -96,15 +103,15 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures | speed_measures(stopwatch.laps, bench.device),
         warnings=(*bench.warnings(run), *picture_warnings(loader), *lost_pictures(latents)),
-        scaling=scaling_of(latents, first.found, bench.vae.card, given=settings.scaling_factor is not None),
+        scaling=scaling_of(latents, first.found, bench.vae.card, whole(bench.vae).usage),
         per_image=PerImage(tuple(latents.rows.ids), latents.columns()),
     )
 
 
 def scaling_of(
-    latents: LatentMoments, first_batch: Mapping[str, float | None], card: VAECard, *, given: bool = False
+    latents: LatentMoments, first_batch: Mapping[str, float | None], card: VAECard, usage: Usage = GENERIC
 ) -> Scaling:
-    """The recommendation, from moments of all pictures. given: the factor to judge is the user's, not the VAE's."""
+    """The recommendation, from moments of all pictures."""
     moments = latents.moments()
     if not moments.std > 0:
         raise InputError(
@@ -113,7 +120,9 @@ def scaling_of(
         )
     channels = latents.channel_moments()
     after = latents.scaled(card.scaling) if card.scaling.known else None
-    verdict, reason = judge(moments, card.scaling, after, "the given" if given else "the shipped")
+    verdict, reason = judge(moments, card.scaling, after, usage)
+    told = (card.scaling.unusable,) if after and card.scaling.unusable else ()
+    by_default = () if after else default_in_words(latents, usage)
     return Scaling(
         mean=moments.mean,
         std=moments.std,
@@ -132,8 +141,8 @@ def scaling_of(
             "worst_channel_std_after": after.worst_std if after else None,
         },
         verdict=verdict,
-        reason="; ".join([reason, *lost_pictures(latents)]),
-        snippets=snippets(moments, channels, deterministic=card.deterministic),
+        reason="; ".join([*told, reason, *by_default, *lost_pictures(latents)]),
+        snippets=snippets(moments, channels, usage),
     )
 
 
@@ -144,17 +153,28 @@ def lost_pictures(latents: LatentMoments) -> tuple[str, ...]:
     return (f"{latents.lost} of {len(latents.rows)} pictures gave NaN or infinity and are left out",)
 
 
+def default_in_words(latents: LatentMoments, usage: Usage) -> tuple[str, ...]:
+    """What diffusers would scale by where the folder says nothing, and what would come of it; often nothing."""
+    if not usage.default.known:
+        return ()
+    default = f"diffusers would take its default {in_words(usage.default)}"
+    after = latents.scaled(usage.default)
+    if after is None:
+        return (f"{default}, which is of {len(usage.default.channel_stds or ())} channels",)
+    return (f"{default}: std after {after.std:.2f}",)
+
+
 def judge(
-    moments: Moments, scaling: LatentScaling, after: Scaled | None, whose: str
+    moments: Moments, scaling: LatentScaling, after: Scaled | None, usage: Usage
 ) -> tuple[Literal["ok", "wrong", "unknown"], str]:
     """(verdict, why in words). after: what the scaling makes of the latents, None where it cannot be applied."""
-    recommended = (
-        f"use {1 / moments.std:.5g}" if scaling.channel_stds is None else "use the mean and std of each channel, below"
-    )
+    whose = "the given" if scaling.given else "the shipped"
+    each_channel = scaling.channel_stds is not None or usage.entries == LISTS
+    recommended = "use the mean and std of each channel, below" if each_channel else f"use {1 / moments.std:.5g}"
     if after is None and scaling.channel_stds is not None:
         return "unknown", f"{whose} means and stds are not of these latents' channels; {recommended}"
     if after is None:
-        return "unknown", f"this VAE ships no scaling factor; {recommended}"
+        return "unknown", f"{scaling.unusable or 'this VAE ships no scaling factor'}; {recommended}"
     found = f"{whose} {in_words(scaling)} gives these latents a std of {after.std:.3f}"
     channel = _worst_channel(scaling, after)
     low, high = STD_AFTER_OK
@@ -168,9 +188,9 @@ def in_words(scaling: LatentScaling) -> str:
     factor = scaling.scaling_factor
     if scaling.channel_stds is None:
         shift = scaling.shift_factor
-        return f"(z - {shift:.5g}) * {factor:.5g}" if shift else f"{factor:.5g}"
-    by = f" * {factor:.5g}" if factor not in (None, 1) else ""
-    folded = f" of {scaling.patch}x{scaling.patch} folded latents" if scaling.patch > 1 else ""
+        return f"(z - {shift:.5g}) × {factor:.5g}" if shift else f"{factor:.5g}"
+    by = f" × {factor:.5g}" if factor not in (None, 1) else ""
+    folded = f" of {scaling.patch} × {scaling.patch} folded latents" if scaling.patch > 1 else ""
     return f"(z - mean) / std{by} of each channel{folded}"
 
 
@@ -185,25 +205,39 @@ def _worst_channel(scaling: LatentScaling, after: Scaled) -> str:
     return f"; {where} alone comes to {after.worst_std:.3g}"
 
 
-def snippets(moments: Moments, channels: Sequence[Moments], *, deterministic: bool = False) -> dict[str, str]:
-    """Ready to paste: a global factor for LDM, diffusers and a training loop; and the per-channel form."""
-    encoded = "vae.encode(pixels)" if deterministic else "vae.encode(pixels).latent_dist.sample()"
-    decoded = "" if deterministic else ".sample"
+def snippets(moments: Moments, channels: Sequence[Moments], usage: Usage) -> dict[str, str]:
+    """Ready to paste: a global factor for LDM, diffusers and a training loop; and the per-channel form.
+
+    Of LDM's and diffusers' files, those that the VAE's class can have and does not ignore.
+    """
     factor, shift = f"{1 / moments.std:.6g}", f"{moments.mean:.6g}"
-    means = json.dumps([round(channel.mean, 6) for channel in channels])
-    stds = json.dumps([round(channel.std, 6) for channel in channels])
-    return {
+    mean, std = (
+        json.dumps([float(f"{number:.6g}") for number in numbers])
+        for numbers in ([one.mean for one in channels], [one.std for one in channels])
+    )
+    view = f"view({', '.join(['1', '-1', *['1'] * (usage.dims - 2)])})"
+    encoded, decoded = usage.encode, usage.decode
+    intro = "# z: raw latents, a sample of what your encode gives\n" if encoded == GENERIC.encode else ""
+    per_channel = '"scaling_factor": 1.0,\n' if "scaling_factor" in usage.entries else ""
+    forms = {
         "LDM config (yaml)": f"model:\n  params:\n    scale_factor: {factor}\n    scale_by_std: false",
         "diffusers config.json": f'"scaling_factor": {factor},',
         "diffusers config.json, with the shift": f'"scaling_factor": {factor},\n"shift_factor": {shift},',
-        "training loop": (f"latents = {encoded} * {factor}\npixels = vae.decode(latents / {factor}){decoded}"),
+        "diffusers config.json, per channel": f'{per_channel}"latents_mean": {mean},\n"latents_std": {std},',
+        "training loop": f"{intro}latents = {encoded} * {factor}\npixels = {decoded.format(f'latents / {factor}')}",
         "with a shift (SD3, Flux)": (
-            f"latents = ({encoded} - ({shift})) * {factor}\n"
-            f"pixels = vae.decode(latents / {factor} + ({shift})){decoded}"
+            f"{intro}latents = ({encoded} - ({shift})) * {factor}\n"
+            f"pixels = {decoded.format(f'latents / {factor} + ({shift})')}"
         ),
         "per channel": (
-            f"mean = torch.tensor({means}).view(1, -1, 1, 1)\n"
-            f"std = torch.tensor({stds}).view(1, -1, 1, 1)\n"
-            f"latents = ({encoded} - mean) / std"
+            f"{intro}mean = torch.tensor({mean}).{view}\nstd = torch.tensor({std}).{view}\n"
+            f"latents = ({encoded} - mean) / std\npixels = {decoded.format('latents * std + mean')}"
         ),
     }
+    ignored = {
+        "LDM config (yaml)": not usage.ldm,
+        "diffusers config.json": "scaling_factor" not in usage.entries,
+        "diffusers config.json, with the shift": not {"scaling_factor", "shift_factor"} <= set(usage.entries),
+        "diffusers config.json, per channel": not set(LISTS) <= set(usage.entries),
+    }
+    return {name: code for name, code in forms.items() if not ignored.get(name)}

@@ -24,7 +24,7 @@ from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.results.types import DataCard, Result, Shown, SkippedImage
 from vaecheck.tasks.machine import auto_batch_size, choose_device, default_workers
 from vaecheck.tasks.reconstruct import per_image, picture_warnings
-from vaecheck.tasks.settings import Listener, Settings, levels_of, protocol_warnings, under_protocol
+from vaecheck.tasks.settings import Listener, Settings, ignored_options, levels_of, protocol_warnings, under_protocol
 
 
 @torch.inference_mode()
@@ -92,6 +92,7 @@ def score(
         measures=built.measures(),
         warnings=(
             *protocol_warnings(protocol),
+            *(ignored_options(settings) if protocol is None else ()),
             *picture_warnings(from_left, skipped),
             *_resized_warning(from_right),
         ),

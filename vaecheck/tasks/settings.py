@@ -10,6 +10,7 @@ from typing import Any
 from vaecheck import protocols
 from vaecheck.errors import InputError
 from vaecheck.images.policy import MAX_PIXELS
+from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.pixels import Levels
 from vaecheck.protocols import Protocol
 
@@ -88,10 +89,17 @@ def under_protocol(settings: Settings) -> tuple[Settings, Protocol | None]:
     protocol = protocols.find(settings.protocol)
     sizes: tuple[int, ...] = (settings.size,) if protocol.any_size else protocol.sizes
     nets: tuple[str, ...] = protocol.lpips.nets if protocol.lpips else (settings.lpips_net,)
-    fixed = {"size": sizes, "fit": (protocol.fit,), "posterior": (protocol.posterior,), "lpips_net": nets}
+    fixed = {
+        "size": sizes,
+        "fit": (protocol.fit,),
+        "posterior": (protocol.posterior,),
+        "lpips_net": nets,
+        "icc": ("ignore",),
+    }
     for name, values in fixed.items():
         if settings.gives(name) and getattr(settings, name) not in values:
             theirs = " or ".join(map(str, values)) or "each picture's own"
+            theirs = protocols.FITS[protocol.fit] if name == "fit" else theirs
             option = f"--{name.replace('_', '-')}"
             raise InputError(
                 f"{option} {getattr(settings, name)} contradicts --protocol {protocol.name}, which has {theirs}",
@@ -100,6 +108,13 @@ def under_protocol(settings: Settings) -> tuple[Settings, Protocol | None]:
     size = settings.size if settings.gives("size") or not protocol.sizes else protocol.sizes[0]
     net = settings.lpips_net if settings.lpips_net in nets else nets[0]
     return replace(settings, size=size, fit=protocol.fit, posterior=protocol.posterior, lpips_net=net), protocol
+
+
+def ignored_options(settings: Settings) -> tuple[str, ...]:
+    """A warning for what was given and has no effect beside the other settings."""
+    if settings.fit in OWN_SIZE and settings.gives("size"):
+        return (f"--size {settings.size} was not used: --fit {settings.fit} leaves each picture its own size",)
+    return ()
 
 
 def protocol_warnings(protocol: Protocol | None) -> tuple[str, ...]:

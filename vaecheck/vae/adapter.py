@@ -6,6 +6,7 @@ Casting, checking of shapes and probing are here once, so that an adapter says o
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from torch import Tensor, nn
 from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling, VAECard
 from vaecheck.vae.protocol import Posterior
+from vaecheck.vae.usage import Usage
 
 PROBE_SIZES = (64, 128, 256, 512, 32, 224, 192, 336, 384)
 PROBE_CHANNELS = (3, 1, 4, 2)
 
 
 UNKNOWN_SCALING = LatentScaling()
+GENERIC = Usage()
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Adapted:
     sha256: of the weights, None where they cannot be told. scaling: as shipped.
     f, latent_channels, image_channels: as a config says; None where only a probe can tell.
     fixed_size: the one side that its pictures may have; None where every multiple of f will do.
-    codebook_size, recognised: see VAECard. warnings: one sentence each.
+    codebook_size, recognised: see VAECard. warnings: one sentence each. usage: how its class is called in Python.
     """
 
     encode: Callable[[Tensor], Posterior]
@@ -50,6 +53,7 @@ class Adapted:
     codebook_size: int | None = None
     recognised: str = ""
     warnings: tuple[str, ...] = ()
+    usage: Usage = GENERIC
 
 
 class LoadedVAE:
@@ -65,11 +69,14 @@ class LoadedVAE:
         """Move the model, then find f and the channel count by a small round trip. Raises InputError."""
         self.warnings = adapted.warnings
         self.fixed_size = adapted.fixed_size
+        self.usage = adapted.usage
         self.slicing = self.channels_last = self.compiled = False
         self._adapted = adapted
         self._models: dict[str, Callable[[Tensor], Any]] = {"encode": adapted.encode, "decode": adapted.decode}
         self._dtype = torch.float32
         module = adapted.module
+        if module is None and dtype != torch.float32:
+            self._not_applied(f"--dtype {str(dtype).removeprefix('torch.')}")
         self.card = VAECard(
             ref=ref,
             class_name=adapted.class_name,
@@ -105,17 +112,25 @@ class LoadedVAE:
 
         slicing: one picture at a time. channels_last: that memory layout, of weights and inputs. compile: torch.compile
         of encode and decode, at the first picture; where it fails the model runs uncompiled, and `warnings` say why.
+        A model without modules takes only slicing; `warnings` say so of the others.
 
         Why dynamic is left to torch: a second shape (the last batch, another picture size) then compiles once more,
         with sizes left open, and a third compiles nothing. With fixed sizes every shape would cost a minute.
         """
         module = self._adapted.module
+        if module is None:
+            if channels_last:
+                self._not_applied("--channels-last")
+            if compile:
+                self._not_applied("--compile")
+            channels_last = compile = False
         self.slicing, self.channels_last, self.compiled = slicing, channels_last, compile
         if channels_last and module is not None:
             for parameter in module.parameters():
                 if parameter.dim() == 4:  # a module's own `to` refuses the 5 dimensions of video layers
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if compile:
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # speaks of CUDA_HOME on any CPU
             self._models = {stage: torch.compile(model) for stage, model in self._models.items()}
         return self
 
@@ -170,6 +185,9 @@ class LoadedVAE:
         self._models = {"encode": self._adapted.encode, "decode": self._adapted.decode}
         why = one_line(error).split(" Set TORCHDYNAMO")[0]  # what follows is for torch's developers
         self.warnings += (f"--compile failed, so the VAE ran uncompiled: {why}",)
+
+    def _not_applied(self, option: str) -> None:
+        self.warnings += (f"{option} was not applied: {self._adapted.class_name} holds no torch module",)
 
     def _compare_with_config(self) -> None:
         for name, said, found in (

@@ -25,16 +25,15 @@ from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import one_line
 from vaecheck.vae.from_checkpoint import model_of
-from vaecheck.vae.from_diffusers import STEM, choose_weights, vae_folder
+from vaecheck.vae.from_diffusers import STEM, UNREADABLE, choose_weights, vae_folder
 from vaecheck.vae.hub import SINGLE_FILES
 from vaecheck.vae.load import load_vae
-from vaecheck.vae.scaling import CONFIG
+from vaecheck.vae.scaling import CONFIG, NO_ENTRY, entries_of, in_words
 from vaecheck.vae.tensors import read_tensors
 
 SUFFIX = ".safetensors"
 UNKNOWN = (
     "the scaling factor is not known, so config.json has none, and diffusers would take its default for this class; "
-    "measure it with `vaecheck scale-factor` and convert again with --scaling-factor"
 )
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -63,6 +62,7 @@ class _Source:
     recognised: str
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any]
+    unsure: tuple[str, ...] = ()
 
 
 def convert(
@@ -85,7 +85,7 @@ def convert(
     given = {name: value for name, value in factors.items() if value is not None}
     _check(source, out, given)
     place = _resolved(source)
-    if out.suffix == SUFFIX:
+    if out.suffix.lower() == SUFFIX:
         return _tensors_alone(place, out, dtype)
     read = _of_folder(place) if place.is_dir() else _of_file(place)
     tensors = _cast(read.tensors, dtype)
@@ -95,20 +95,21 @@ def convert(
         (part / CONFIG).write_text(text + "\n", encoding="utf-8")
         _save(tensors, part / f"{STEM}{SUFFIX}", {})
         scaling = _scaling_of(part, given)
-    unknown = () if scaling.known else (UNKNOWN,)
-    return _converted(read.recognised, (out / CONFIG, out / f"{STEM}{SUFFIX}"), tensors, scaling, unknown)
+    warnings = (*read.unsure, *(() if scaling.known else (_unknown(read.config["_class_name"]),)))
+    return _converted(read.recognised, (out / CONFIG, out / f"{STEM}{SUFFIX}"), tensors, scaling, warnings)
 
 
 def _check(source: Path, out: Path, given: Mapping[str, float]) -> None:
     if not source.exists():
         raise InputError(f"{source} does not exist", hint="Give a weight file or a diffusers folder.")
-    if out.suffix in SINGLE_FILES and out.suffix != SUFFIX:
+    suffix = out.suffix.lower()
+    if suffix in SINGLE_FILES and suffix != SUFFIX:
         raise InputError(f"{out} would be a pickle", hint=f"Give a folder, or a name that ends in {SUFFIX}.")
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out} is not empty", hint="Give a folder that is new or empty; nothing is written over.")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} exists already", hint="Give a new name; nothing is written over.")
-    if given and out.suffix == SUFFIX:
+    if given and suffix == SUFFIX:
         raise InputError(
             f"{out} has no config.json to write {' and '.join(given)} to", hint="Give OUT as a folder: it gets one."
         )
@@ -133,14 +134,14 @@ def _of_file(path: Path) -> _Source:
     checkpoint = model_of(path)
     state = checkpoint.model.state_dict()
     tensors = {name: _narrowed(tensor, checkpoint.stored_dtype) for name, tensor in state.items()}
-    return _Source(checkpoint.recognised, tensors, checkpoint.config)
+    return _Source(checkpoint.recognised, tensors, checkpoint.config, checkpoint.unsure)
 
 
 def _of_folder(folder: Path) -> _Source:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{folder / CONFIG} cannot be read: {one_line(error)}", hint="Write it again.") from error
+        raise InputError(f"{folder / CONFIG} cannot be read: {one_line(error)}", hint=UNREADABLE) from error
     if not isinstance(config, dict):
         raise InputError(f"{folder / CONFIG} is no diffusers config", hint="It must be one JSON object.")
     files = _weight_files(folder)
@@ -217,13 +218,32 @@ def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
     path.chmod(mode)
 
 
+def _unknown(class_name: str) -> str:
+    """What to do where no scaling is known, by what the class takes."""
+    import diffusers
+
+    taken = entries_of(getattr(diffusers, class_name))
+    if not taken:
+        return f"the scaling is not known, and {class_name} takes {NO_ENTRY} in its config.json"
+    if "scaling_factor" in taken:
+        return f"{UNKNOWN}measure it with `vaecheck scale-factor` and convert again with --scaling-factor"
+    return (
+        f"the scaling is not known, so config.json has none, and diffusers would take the default of {class_name}; "
+        f"measure it with `vaecheck scale-factor` and paste the {in_words(tuple(taken))} that it prints"
+    )
+
+
 def _scaling_of(folder: Path, given: Mapping[str, float]) -> LatentScaling:
     """Load what was written as --vae will. Raises InputError where it is no VAE or does not keep a given factor."""
-    scaling = load_vae(str(folder)).card.scaling
+    import diffusers
+
+    card = load_vae(str(folder)).card
+    scaling = card.scaling
     for name, value in given.items():
         if getattr(scaling, name) != value:
+            taken = in_words(tuple(entries_of(getattr(diffusers, card.class_name))))
             raise InputError(
-                f"a VAE of this class has no {name} in its config.json",
+                f"a VAE of this class has no {name} in its config.json: {card.class_name} takes {taken}",
                 hint=f"Leave --{name.replace('_', '-')} out, and give it to the command that measures.",
             )
     return scaling

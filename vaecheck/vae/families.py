@@ -13,99 +13,46 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling
+from vaecheck.vae.family import Family, posterior_of
 from vaecheck.vae.protocol import Posterior
-from vaecheck.vae.scaling import UNKNOWN, Config, Unusable, checked, of_config
+from vaecheck.vae.scaling import Unusable, of_config
+from vaecheck.vae.usage import DECODE, ENCODE, Usage
 
 NOISE_SEED = 0
 NOISY = "its decoder adds random noise; every picture gets the noise of seed 0, so that figures can be repeated"
 ONE_FRAME = "a video autoencoder, given one frame"
 
 
-class Family:
-    """AutoencoderKL, and what every class shares with it unless its own family says otherwise.
-
-    model: in eval mode. config: what config.json itself has, without diffusers' defaults.
-    """
-
-    channels_named: tuple[str, ...] = ("latent_channels",)
-    pictures_named: tuple[str, ...] = ("in_channels",)
-    notes: tuple[str, ...] = ()
-    """What a reader of the figures should know of this class, one sentence each."""
-
-    def __init__(self, model: Any, config: Config) -> None:
-        self.model = model
-        self.config = config
-
-    def encode(self, pixels: Tensor) -> Posterior:
-        """(B, channels, H, W) in [-1, 1] -> posterior over raw latents."""
-        return posterior_of(self.model.encode(pixels))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Raw latents (B, C, h, w) -> pixels in [-1, 1], as far as the class itself does not clamp."""
-        decoded: Tensor = self.model.decode(latents).sample
-        return decoded
-
-    @property
-    def recognised(self) -> str:
-        return ""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return self.notes
-
-    @property
-    def f(self) -> int | None:
-        return None
-
-    @property
-    def latent_channels(self) -> int | None:
-        return self._first_of(self.channels_named)
-
-    @property
-    def image_channels(self) -> int | None:
-        return self._first_of(self.pictures_named)
-
-    @property
-    def codebook_size(self) -> int | None:
-        return None
-
-    @property
-    def fixed_size(self) -> int | None:
-        """The one side that pictures may have; None where any multiple of f will do."""
-        return None
-
-    def scaling(self) -> tuple[LatentScaling, tuple[str, ...]]:
-        """What is shipped, or an unknown scaling and the reason why what is shipped cannot be used."""
-        try:
-            return checked(self.shipped_scaling(), self.latent_channels), ()
-        except Unusable as error:
-            return UNKNOWN, (f"{error}: its scaling counts as unknown",)
-
-    def shipped_scaling(self) -> LatentScaling:
-        return of_config(self.config)
-
-    def _first_of(self, names: tuple[str, ...]) -> int | None:
-        values = (self.config.get(name) for name in names)
-        return next((value for value in values if isinstance(value, int)), None)
-
-
 class KL(Family):
+    called = Usage(ENCODE, DECODE)
+
     @property
     def f(self) -> int | None:
         levels = self.config.get("block_out_channels")
         return 2 ** (len(levels) - 1) if levels else None
 
 
+class Tiny(Family):
+    """TAESD: its encoder gives what the U-Net sees, so that its factor is 1 whoever trained it."""
+
+    called = Usage("vae.encode(pixels).latents", DECODE, ldm=False)
+    by_construction = LatentScaling(1.0, source="TAESD's construction")
+
+
+class DC(Family):
+    called = Usage("vae.encode(pixels).latent", DECODE, ldm=False)
+
+
 class Quantised(Family):
     """VQModel: encode gives the latents before quantisation, decode quantises them first."""
 
+    called = Usage("vae.encode(pixels).latents", DECODE)
     channels_named = ("vq_embed_dim", "latent_channels")
 
     def encode(self, pixels: Tensor) -> Posterior:
@@ -168,6 +115,12 @@ class Representation(Family):
 
     channels_named = ("encoder_hidden_size",)
     pictures_named = ("num_channels",)
+    called = Usage(
+        "vae.encode((pixels + 1) / 2).latent / vae.config.scaling_factor",
+        "vae.decode(({}) * vae.config.scaling_factor).sample * 2 - 1",
+        ldm=False,
+    )
+    lists_in_config = False
     notes = ("its encode normalises the latents by its own statistics: latent figures are of the normalised ones",)
 
     def encode(self, pixels: Tensor) -> Posterior:
@@ -188,6 +141,8 @@ class Representation(Family):
 
 class OneFrame(Family):
     """Takes (B, channels, T, H, W) with T = 1 and gives latents (B, C, 1, h, w)."""
+
+    called = Usage(ENCODE.replace("pixels", "pixels.unsqueeze(2)"), f"{DECODE}.squeeze(2)", 5, ldm=False)
 
     def encode(self, pixels: Tensor) -> Posterior:
         posterior = super().encode(pixels.unsqueeze(2))
@@ -228,8 +183,10 @@ class Cosmos(OneFrame):
     The pipeline also multiplies by the scheduler's sigma_data, which is not the VAE's.
     """
 
+    lists_in_config = False
+
     def shipped_scaling(self) -> LatentScaling:
-        scaling = of_config(self.config)
+        scaling = of_config(self.entries)
         if scaling.channel_means is None or scaling.channel_stds is None or not self.latent_channels:
             return scaling
         frames = max(1, len(scaling.channel_means) // self.latent_channels)
@@ -243,6 +200,13 @@ class LTX(OneFrame):
     Source: diffusers' LTXPipeline._normalize_latents, and its default decode_timestep.
     """
 
+    @property
+    def usage(self) -> Usage:
+        usage = super().usage
+        if not self.config.get("timestep_conditioning"):
+            return usage
+        return replace(usage, decode="vae.decode({}, torch.zeros(len(latents))).sample.squeeze(2)")
+
     def decode(self, latents: Tensor) -> Tensor:
         timestep = latents.new_zeros(len(latents)) if self.config.get("timestep_conditioning") else None
         with _seeded(latents.device):
@@ -255,7 +219,7 @@ class LTX(OneFrame):
 
     def shipped_scaling(self) -> LatentScaling:
         means, stds = self.model.latents_mean.double().tolist(), self.model.latents_std.double().tolist()
-        factor = of_config(self.config).scaling_factor
+        factor = of_config(self.entries).scaling_factor
         return LatentScaling(factor, None, tuple(means), tuple(stds), source="the tensors latents_mean and latents_std")
 
 
@@ -275,6 +239,7 @@ class KVAEVideo(OneFrame):
     """Deterministic: diffusers drops the variance that its encoder gives and puts 1 in its place."""
 
     channels_named = ("z_channels",)
+    called = replace(OneFrame.called, encode=OneFrame.called.encode.replace("sample", "mode"))
 
     def encode(self, pixels: Tensor) -> Posterior:
         return Posterior(super().encode(pixels).mean)
@@ -286,6 +251,8 @@ class KVAE(Family):
 
 class TemporalDecoder(Family):
     """Pictures in, and a decoder of videos: every picture is a video of one frame."""
+
+    called = Usage(ENCODE, "vae.decode({}, num_frames=1).sample", ldm=False)
 
     def decode(self, latents: Tensor) -> Tensor:
         decoded: Tensor = self.model.decode(latents, num_frames=1).sample
@@ -299,8 +266,8 @@ class TemporalDecoder(Family):
 FAMILIES: dict[str, type[Family]] = {
     "AutoencoderKL": KL,
     "AsymmetricAutoencoderKL": Family,
-    "AutoencoderTiny": Family,
-    "AutoencoderDC": Family,
+    "AutoencoderTiny": Tiny,
+    "AutoencoderDC": DC,
     "VQModel": Quantised,
     "ConsistencyDecoderVAE": ConsistencyDecoder,
     "AutoencoderRAE": Representation,
@@ -334,20 +301,6 @@ REFUSED = {
     "AutoencoderVidTok": "it pools over time and needs more frames than one",
 }
 """Classes that cannot be measured on still pictures, and why."""
-
-
-def posterior_of(output: Any) -> Posterior:
-    """diffusers' outputs: `latent_dist` of a KL-VAE; `latents` or `latent` of a deterministic autoencoder."""
-    distribution = getattr(output, "latent_dist", None)
-    if distribution is not None:
-        return Posterior(distribution.mode(), getattr(distribution, "logvar", None))
-    for name in ("latents", "latent"):
-        if isinstance(latents := getattr(output, name, None), Tensor):
-            return Posterior(latents)
-    raise InputError(
-        f"encode returns {type(output).__name__}, with neither latent_dist nor latents",
-        hint="Wrap it in a factory, --vae FILE.py:FACTORY.",
-    )
 
 
 def _still(video: Tensor) -> Tensor:

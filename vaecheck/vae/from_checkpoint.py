@@ -8,7 +8,7 @@ factors that differ by 40 %; a guess would be the very fault that `scale-factor`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import PROBE_CHANNELS, Adapted, one_line, sha256_of_files, sha256_of_state
-from vaecheck.vae.carried import carried_groups, carried_scaling
-from vaecheck.vae.families import FAMILIES, Family
+from vaecheck.vae.carried import BESIDE, carried_groups, carried_scaling, config_beside
+from vaecheck.vae.families import FAMILIES
+from vaecheck.vae.family import Family
 from vaecheck.vae.layouts import Found, Layout, find, some, what_else
-from vaecheck.vae.scaling import Unusable, checked
+from vaecheck.vae.pickles import printable
+from vaecheck.vae.scaling import CONFIG, ENTRIES, UNKNOWN, Unusable, checked, entries_of, in_words
 from vaecheck.vae.shapes import Shape, shape_of
 from vaecheck.vae.tensors import TensorFile, read_tensors
 from vaecheck.vae.usual import usual_scaling
 
-SCALING_UNKNOWN = "the file does not carry its scaling factor: settle it with --scaling-factor (and --shift-factor)"
+SCALING_UNKNOWN = "the file does not carry its scaling"
 COUNTER = "num_batches_tracked"  # of BatchNorm: not used in eval mode, and not saved by every program
 LAYOUT_WORDS: dict[Layout, str] = {"ldm": "LDM", "diffusers": "diffusers"}
 CLASS_WORDS = {
@@ -48,6 +50,7 @@ class Checkpoint:
     it has no scaling_factor where none is known.
     stored_dtype: of most of its weights in the file. recognised: one line on what it is and what was guessed.
     sha256: of the file, or of the model's tensors where the file holds other models too.
+    unsure: those of the warnings that are about guesses in the config.
     """
 
     model: nn.Module
@@ -56,6 +59,7 @@ class Checkpoint:
     scaling: LatentScaling
     stored_dtype: torch.dtype
     sha256: str
+    unsure: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -68,11 +72,16 @@ def model_of(path: Path) -> Checkpoint:
         file = read_tensors(path)
         found = find(file.tensors)
         shape = shape_of(found.tensors, carried_groups(file.metadata))
+        beside, unlike = config_beside(path, shape)
+        groups = carried_groups(beside) if shape.guesses else None
+        if groups:
+            traits = (*shape.traits, f"{groups} groups in GroupNorm from {BESIDE}")
+            shape = replace(shape_of(found.tensors, groups), traits=traits)
         _check_pictures(shape)
         model = _loaded(shape, found.tensors)
     except InputError as error:
         raise InputError(_about(path, error.message), hint=error.hint) from error
-    scaling, unusable = _scaling(file, found.prefix, shape, model)
+    scaling, unusable = _scaling(file, found.prefix, shape, model, beside)
     stored = _stored_dtype(found.tensors)
     rounded = f"its weights are stored in {str(stored).removeprefix('torch.')}: rounded before vaecheck saw them"
     whole_file = found.beside == 0 or not _in_full_checkpoint(file, found)
@@ -83,10 +92,12 @@ def model_of(path: Path) -> Checkpoint:
         scaling=scaling,
         stored_dtype=stored,
         sha256=sha256_of_files([path]) if whole_file else sha256_of_state(model),
+        unsure=(*unlike, *shape.unsure),
         warnings=(
+            *unlike,
             *shape.unsure,
             *unusable,
-            *(() if scaling.known or unusable else (SCALING_UNKNOWN,)),
+            *(() if scaling.known or unusable else (_unknown(model),)),
             *((rounded,) if stored.itemsize < 4 else ()),
         ),
     )
@@ -108,19 +119,46 @@ def from_checkpoint(path: Path) -> Adapted:
         codebook_size=family.codebook_size,
         recognised=checkpoint.recognised,
         warnings=(*checkpoint.warnings, *family.warnings),
+        usage=replace(family.usage, default=UNKNOWN),
     )
 
 
-def _scaling(file: TensorFile, prefix: str, shape: Shape, model: nn.Module) -> tuple[LatentScaling, tuple[str, ...]]:
-    """What the file carries, in the model (Flux.2) or beside it; unknown, with the reason, where it is unusable."""
-    family = FAMILIES.get(shape.class_name, Family)(model, shape.config)
+def _scaling(
+    file: TensorFile, prefix: str, shape: Shape, model: nn.Module, beside: Mapping[str, Any]
+) -> tuple[LatentScaling, tuple[str, ...]]:
+    """What the file carries, in the model (Flux.2) or with it, else config.json; unknown, with why, where unusable."""
+    entries = {name: beside[name] for name in ENTRIES if name in beside}
+    family = FAMILIES.get(shape.class_name, Family)(model, {**shape.config, **entries})
     scaling, unusable = family.scaling()
-    if scaling.known or unusable:
-        return scaling, unusable
     try:
-        return checked(carried_scaling(file, prefix), shape.latent_channels), ()
+        carried = carried_scaling(file, prefix)
     except Unusable as error:
-        return scaling, (f"{error}: its scaling counts as unknown",)
+        return _unusable(error)
+    if carried.known and scaling.source in ("", CONFIG, family.by_construction.source):
+        if "scaling_factor" in family.takes:
+            return _usable(carried, shape.latent_channels)
+        told = f"{carried.source} is not used: {shape.class_name} takes {in_words(tuple(family.takes))}"
+        scaling, unusable = replace(scaling, unusable=told), (*unusable, told)
+    return replace(scaling, source=BESIDE) if scaling.source == CONFIG else scaling, unusable
+
+
+def _usable(scaling: LatentScaling, channels: int) -> tuple[LatentScaling, tuple[str, ...]]:
+    try:
+        return checked(scaling, channels), ()
+    except Unusable as error:
+        return _unusable(error)
+
+
+def _unusable(error: Unusable) -> tuple[LatentScaling, tuple[str, ...]]:
+    told = f"{error}: not used"
+    return replace(UNKNOWN, unusable=told), (told,)
+
+
+def _unknown(model: nn.Module) -> str:
+    """What to say where the file carries no scaling, by what the class takes."""
+    if "scaling_factor" in (taken := entries_of(type(model))):
+        return f"{SCALING_UNKNOWN} factor: settle it with --scaling-factor (and --shift-factor)"
+    return f"{SCALING_UNKNOWN}, for which {type(model).__name__} takes {in_words(tuple(taken))} in {CONFIG}"
 
 
 def _check_pictures(shape: Shape) -> None:
@@ -137,7 +175,7 @@ def _loaded(shape: Shape, tensors: Mapping[str, Tensor]) -> nn.Module:
     with torch.device("meta"):
         model = _made(shape)
     expected = model.state_dict()
-    given = {name: _copied(tensor, counts=name.endswith(COUNTER)) for name, tensor in tensors.items()}
+    given = {name: _copied(name, tensor) for name, tensor in tensors.items()}
     for name in expected.keys() - given.keys():
         if name.endswith(COUNTER):
             given[name] = torch.zeros((), dtype=torch.long)
@@ -164,10 +202,16 @@ def _made(shape: Shape) -> nn.Module:
     return model
 
 
-def _copied(tensor: Tensor, *, counts: bool) -> Tensor:
+def _copied(name: str, tensor: Tensor) -> Tensor:
     """A copy in float32 (a counter's in int64), so that neither the mapped file nor a shared storage is held."""
-    dtype = torch.long if counts else torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to(dtype, copy=True).contiguous()
+    dtype = torch.long if name.endswith(COUNTER) else torch.float32 if tensor.is_floating_point() else tensor.dtype
+    try:
+        return tensor.detach().to(dtype, copy=True).contiguous()
+    except (NotImplementedError, RuntimeError) as error:  # torch has packed types that it cannot convert
+        raise InputError(
+            f"tensor {printable(name)} of {tensor.dtype} cannot be turned into {dtype}",
+            hint="Give the weights in float32, bfloat16 or float16.",
+        ) from error
 
 
 def _compare(shape: Shape, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
@@ -209,16 +253,17 @@ def _stored_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
 
 
 def _scaling_entries(scaling: LatentScaling, class_name: str) -> dict[str, Any]:
-    """The entries of config.json that say the scaling; Flux.2 keeps its own in its weights."""
-    if class_name == "AutoencoderKLFlux2":
-        return {}
+    """The entries of config.json that say the scaling, of those that the class takes."""
+    import diffusers
+
+    taken = entries_of(getattr(diffusers, class_name))
     entries = {
         "scaling_factor": scaling.scaling_factor,
         "shift_factor": scaling.shift_factor,
         "latents_mean": None if scaling.channel_means is None else list(scaling.channel_means),
         "latents_std": None if scaling.channel_stds is None else list(scaling.channel_stds),
     }
-    return {name: value for name, value in entries.items() if value is not None}
+    return {name: value for name, value in entries.items() if name in taken and value is not None}
 
 
 def _in_full_checkpoint(file: TensorFile, found: Found) -> bool:

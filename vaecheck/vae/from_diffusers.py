@@ -18,7 +18,8 @@ from typing import Any
 from vaecheck.errors import InputError, SetupError
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import PROBE_CHANNELS, Adapted, one_line, sha256_of_files
-from vaecheck.vae.families import FAMILIES, REFUSED, Family
+from vaecheck.vae.families import FAMILIES, KL, REFUSED
+from vaecheck.vae.family import Family
 from vaecheck.vae.kl_f8 import KLAutoencoder
 from vaecheck.vae.scaling import CONFIG
 from vaecheck.vae.tensors import read_tensors
@@ -32,6 +33,7 @@ WEIGHT_FILES = tuple(
 )
 DEPTHS = ("layers_per_block", "layers_per_down_block", "layers_per_up_block", "num_res_blocks", "_blocks", "_layers")
 MOST_LAYERS = 1000
+UNREADABLE = "Take the config.json that came with the weights, or have diffusers' save_pretrained write one."
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def built_in(folder: Path) -> Adapted:
         scaling=LatentScaling(model.config.scaling_factor, model.config.shift_factor, source=CONFIG),
         f=model.config.f,
         latent_channels=model.config.latent_channels,
+        usage=KL.called,
     )
 
 
@@ -109,6 +112,7 @@ def from_diffusers(folder: Path) -> Adapted:
         codebook_size=family.codebook_size,
         recognised=family.recognised,
         warnings=(*((rounded,) if weights.variant else ()), *unusable, *family.warnings),
+        usage=family.usage,
     )
 
 
@@ -116,7 +120,7 @@ def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{folder / CONFIG} cannot be read: {error}", hint="Write the folder again.") from error
+        raise InputError(f"{folder / CONFIG} cannot be read: {one_line(error)}", hint=UNREADABLE) from error
     if not isinstance(config, dict) or not isinstance(config.get("_class_name"), str):
         raise InputError(
             f"{folder / CONFIG} does not name a diffusers class (_class_name)",

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import math
 import sys
 import traceback
@@ -123,6 +124,7 @@ def _exists(module: str) -> bool:
 def _named(module: ModuleType, factory: str, ref: str) -> Callable[[], Any]:
     found = getattr(module, factory, None)
     if callable(found):
+        _expect_no_arguments(found, f"{ref}: {factory}()")
         return found  # type: ignore[no-any-return]
     own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
     close = difflib.get_close_matches(factory, own, n=1)
@@ -130,6 +132,20 @@ def _named(module: ModuleType, factory: str, ref: str) -> Callable[[], Any]:
         f"{ref}: {factory} is " + ("not there" if found is None else f"a {type(found).__name__}, not callable"),
         hint=f"Did you mean {close[0]}?" if close else f"Callables there: {', '.join(own) or 'none'}.",
     )
+
+
+def _expect_no_arguments(build: Callable[..., Any], call: str) -> None:
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):  # of compiled code, which may have none
+        return
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise InputError(
+            f"{call} needs arguments: {error}",
+            hint="A factory takes none: give them defaults, or add a function that calls it with them.",
+        ) from error
 
 
 def _run(ref: str, what: str, call: Callable[[], Any]) -> Any:
@@ -252,10 +268,13 @@ def _attribute(model: Any, name: str, ref: str) -> Any:
 def _image_channels(model: Any, ref: str) -> int | None:
     """What the object says it takes, by the name of `image_channels` or `in_channels`; None where a probe must tell.
 
+    Raises InputError for an `image_channels` of more than 4 or none.
     Why only counts that pictures have: `in_channels` of a user's class may as well be the width of a layer.
     """
     for name in ("image_channels", "in_channels"):
         said = _attribute(model, name, ref)
+        if name == "image_channels" and isinstance(said, int) and said not in PROBE_CHANNELS:
+            raise InputError(f"image_channels of {ref} is {said!r}", hint="It is 1, 2, 3 or 4, or absent.")
         if type(said) is int and said in PROBE_CHANNELS:
             return said
     return None

@@ -19,6 +19,7 @@ from typing import Any
 from vaecheck.deadline import within
 from vaecheck.errors import InputError, SetupError, VaecheckError
 from vaecheck.hub_errors import endpoint, refusal, said, status_of
+from vaecheck.vae.aliases import ALIASES
 from vaecheck.vae.from_diffusers import choose_weights
 from vaecheck.vae.scaling import CONFIG
 
@@ -96,7 +97,10 @@ def _download_file(hub_id: HubId) -> Path:
         raise _no_such_file(hub_id, names)
     url = hf_hub_url(repo, name, revision=revision, endpoint=hub)
     within(seconds, lambda: get_hf_file_metadata(url, timeout=seconds, endpoint=hub))
+    beside = (Path(name).parent / CONFIG).as_posix()
     with _bars_only_on_a_terminal():
+        if beside in names:
+            hf_hub_download(repo, beside, revision=revision, endpoint=hub)
         return Path(hf_hub_download(repo, name, revision=revision, endpoint=hub))
 
 
@@ -197,7 +201,7 @@ def _explained(hub_id: HubId, error: Exception) -> VaecheckError:
     import huggingface_hub.errors as hub_errors
 
     repo, page = hub_id.repo, f"{endpoint()}/{hub_id.repo}"
-    absent = f"there is no folder {repo} here and no repository of that name on the hub that you may read"
+    absent = f"there is no folder or file {repo} here, and no repository of that name on the hub that you may read"
     if refused := refusal(error, repo, hub_id.revision, page=page, absent=absent):
         return refused
     if isinstance(error, hub_errors.OfflineModeIsEnabled):
@@ -207,16 +211,29 @@ def _explained(hub_id: HubId, error: Exception) -> VaecheckError:
         return InputError(f"a file of {repo} is not on the hub (404)", hint=f"See its files at {page}")
     happened = f"answered {status}" if status else f"could not be reached ({said(error)})"
     return SetupError(
-        f"{repo} is not in the cache and {endpoint()} {happened}",
-        hint="Check the network and HF_ENDPOINT; kl-f8-tiny and a folder on disk need none.",
+        f"{_not_here(hub_id)}{repo} is not in the hub's cache; {endpoint()} {happened}",
+        hint=f"{_if_path(hub_id)}Check the network and HF_ENDPOINT; kl-f8-tiny and a folder on disk need none.",
     )
 
 
 def _not_cached(hub_id: HubId) -> SetupError:
     return SetupError(
-        f"{hub_id.repo} is not in the hub's cache, and the run is offline",
-        hint="Run once with a network, without --offline and HF_HUB_OFFLINE; kl-f8-tiny needs none.",
+        f"{_not_here(hub_id)}{hub_id.repo} is not in the hub's cache; the run is offline",
+        hint=f"{_if_path(hub_id)}Run once with a network, without --offline and HF_HUB_OFFLINE; kl-f8-tiny needs none.",
     )
+
+
+def _may_be_path(hub_id: HubId) -> bool:
+    """Whether a person may have meant a path: the id is a bare owner/name, and no alias stands for it."""
+    return hub_id == HubId(hub_id.repo) and all(alias.target != hub_id.repo for alias in ALIASES.values())
+
+
+def _not_here(hub_id: HubId) -> str:
+    return f"there is no folder or file {hub_id.repo} here, and " if _may_be_path(hub_id) else ""
+
+
+def _if_path(hub_id: HubId) -> str:
+    return f"Paths count from {Path.cwd()}. " if _may_be_path(hub_id) else ""
 
 
 def _raise(error: VaecheckError) -> Any:

@@ -25,7 +25,9 @@ from vaecheck.vae.pickles import printable
 Layout = Literal["ldm", "diffusers", "taesd", "dc-ae", "wan"]
 
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-EMA = re.compile(r"(^|[._])(ema|ema_model|model_ema|ema_params)([._]|$)")
+EMA = re.compile(
+    r"(^|[._])(ema|ema_model|model_ema|ema_params|avg|averaged|averaged_model|shadow|shadow_params|swa)([._]|$)"
+)
 FIRST_CONVOLUTION = re.compile(
     r"(?P<prefix>(?:.+\.)?)(?:"
     r"(?P<encoder>encoder)\.(?:conv_in(?:\.conv)?|conv1|project_in\.conv(?:\.conv)?|layers\.0|0)|"
@@ -38,7 +40,7 @@ PARTS = re.compile(r"(encoder|decoder|quant_conv|post_quant_conv|quantize|bn|con
 BESIDE = re.compile(
     r"(\w*loss|(\w*_)?discriminator|disc|lpips|perceptual\w*|optimi[sz]er\w*|lr_schedulers?|callbacks|\w*scheduler)\b.*|"
     r"(log_?var|colorize|scale_factor|scaling_factor|shift_factor|decay|num_updates|global_step|step|epoch)|"
-    r"(vae_scale|vae_shift)|decoder\.up_layers\..*|quantize\.embedding\.(cluster_size|embed_avg)|quantize\.used"
+    r"(vae_scale|vae_shift|edm_mean|edm_std)|decoder\.up_layers\..*|quantize\.embedding\.(cluster_size|embed_avg)|quantize\.used"
 )
 LEVEL_MARKS: tuple[tuple[Layout, str], ...] = (
     ("ldm", r"encoder\.(down|mid)\."),
@@ -104,7 +106,13 @@ def find(tensors: Mapping[str, Tensor]) -> Found:
 
     Where there are several, an average (EMA) gives way, then a well-known prefix wins, then the shortest.
     """
-    unwrapped = {_unwrapped(name): tensor for name, tensor in tensors.items()}
+    unwrapped: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if unwrapped.setdefault(_unwrapped(name), tensor) is not tensor:
+            raise InputError(
+                f"two tensors of one name, {printable(_unwrapped(name))}: one of them as {printable(name)}",
+                hint="The file mixes two models. Save the one that is meant alone.",
+            )
     halves = _halves(unwrapped)
     whole = [prefix for prefix, found in halves.items() if found == {"encoder", "decoder"}]
     if not whole:

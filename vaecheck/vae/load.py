@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from vaecheck.errors import InputError, SetupError
-from vaecheck.results.types import LatentScaling
+from vaecheck.results.types import GIVEN, LatentScaling
 from vaecheck.vae.adapter import Adapted, LoadedVAE
 from vaecheck.vae.aliases import ALIASES, BUNDLED
 from vaecheck.vae.from_checkpoint import SCALING_UNKNOWN, from_checkpoint
@@ -45,13 +45,24 @@ def load_vae(
     """
     if scaling_factor is not None and not (math.isfinite(scaling_factor) and scaling_factor):
         raise InputError(f"a scaling factor of {scaling_factor} scales nothing", hint="Give a finite number, not 0.")
+    if shift_factor is not None and not math.isfinite(shift_factor):
+        raise InputError(f"a shift factor of {shift_factor} shifts to nowhere", hint="Give a finite number.")
     adapted = _adapted(ref, offline)
     if scaling_factor is not None or shift_factor is not None:
-        shipped = adapted.scaling
-        factor = shipped.scaling_factor if scaling_factor is None else scaling_factor
-        shift = shipped.shift_factor if shift_factor is None else shift_factor
-        adapted = _settled(adapted, LatentScaling(factor, shift, source="given"))
+        adapted = _settled(adapted, _given(ref, adapted.scaling, scaling_factor, shift_factor))
     return LoadedVAE(ref, adapted, device, dtype)
+
+
+def _given(ref: str, shipped: LatentScaling, factor: float | None, shift: float | None) -> LatentScaling:
+    if factor is None and shipped.channel_stds is not None:
+        raise InputError(
+            f"{ref} ships a mean and std for each channel, which a shift alone cannot join",
+            hint="Give --scaling-factor too, to judge both instead of what is shipped.",
+        )
+    shift = shipped.shift_factor if shift is None else shift
+    if factor is None:
+        return LatentScaling(shipped.scaling_factor, shift, source=GIVEN, unusable=shipped.unusable)
+    return LatentScaling(factor, shift, source=GIVEN)
 
 
 def _adapted(ref: str, offline: bool) -> Adapted:
@@ -119,7 +130,11 @@ def _from_alias(name: str, offline: bool) -> Adapted:
 
 
 def _settled(adapted: Adapted, scaling: LatentScaling) -> Adapted:
-    warnings = tuple(warning for warning in adapted.warnings if warning != SCALING_UNKNOWN)
+    warnings = adapted.warnings
+    if scaling.known:
+        warnings = tuple(warning for warning in warnings if not warning.startswith(SCALING_UNKNOWN))
+    if scaling.scaling_factor is not None and scaling.scaling_factor < 0:
+        warnings += (f"a scaling factor of {scaling.scaling_factor:g} flips the sign of the latents",)
     return replace(adapted, scaling=scaling, warnings=warnings)
 
 

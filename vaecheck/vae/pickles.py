@@ -19,6 +19,7 @@ import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,13 @@ AGAIN = "Fetch it again and compare its sha256: it may have been cut short on it
 SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), FILE), or as safetensors."
 LARGEST_TUPLE = 10_000  # all told: hashing one that is nested much deeper overflows Python's own stack
 MOST_OPERATIONS = 5_000_000
+GREEDY = {
+    "builtins.bytearray",
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+    "torch._utils._rebuild_device_tensor_from_numpy",
+}
+"""What torch allows in a file of weights although a few bytes of it can take all memory; no state_dict needs it."""
+ENCODE = "_codecs.encode"  # NumPy pickles bytes with it, as text to latin1; other codecs grow with each nesting
 
 HARMLESS_CLASSES = re.compile(
     r"(pytorch_lightning|lightning\.pytorch)\.callbacks(\.\w+){0,2}\.[A-Z]\w*"
@@ -118,6 +126,11 @@ def load_pickle(source: Path | IO[bytes], names: Iterable[str], what: str) -> tu
     source: a path is mapped into memory rather than read. Raises InputError, for a name that is neither torch's
     own nor harmless (all are listed) and for a file that torch cannot read.
     """
+    if greedy := sorted(GREEDY & set(names)):
+        raise InputError(
+            f"{what} is refused: its pickle names {', '.join(greedy)}, which can take any amount of memory",
+            hint=SAVE_AGAIN,
+        )
     unknown = unknown_names(names)
     stubs = [(stub, name) for name in unknown if (stub := _stub(name))]
     if refused := sorted(unknown - {name for _, name in stubs}):
@@ -127,7 +140,7 @@ def load_pickle(source: Path | IO[bytes], names: Iterable[str], what: str) -> tu
             warnings.simplefilter("ignore")
             loaded = torch.load(source, map_location="cpu", weights_only=True, mmap=isinstance(source, Path))
     except Exception as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         if "Unsupported operand" in reason:
             other = f"{what} is a pickle of another protocol than torch.save's default ({reason})"
             raise InputError(other, hint=SAVE_AGAIN) from error
@@ -151,7 +164,7 @@ def names_in(pickle: IO[bytes], what: str) -> set[str]:
     """Every "module.name" that the next pickle of the stream would import, found without running it.
 
     Raises InputError where the bytes are no pickle, where it has no end in sight, and where it builds tuples so large
-    that hashing one would hang.
+    that hashing one would hang or encodes text in a way that takes any amount of memory.
     """
     look = _Look()
     try:
@@ -161,20 +174,37 @@ def names_in(pickle: IO[bytes], what: str) -> set[str]:
                 raise ValueError(f"over {MOST_OPERATIONS:,} operations")
     except (ValueError, IndexError, KeyError, UnicodeError, struct.error, OverflowError, MemoryError) as error:
         raise InputError(
-            f"{what} holds a pickle that is broken, or far from one of weights: {_reason(error)}", hint=AGAIN
+            f"{what} holds a pickle that is broken, or far from one of weights: {reason_of(error)}", hint=AGAIN
         ) from error
     return look.names
 
 
+@dataclass(frozen=True)
+class _Name:
+    """What GLOBAL pushes."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class _Tuple:
+    """size: elements all told. latin1: it is (text, "latin1")."""
+
+    size: int
+    latin1: bool = False
+
+
+_Seen = str | _Name | _Tuple | None
+
+
 class _Look:
-    """Follows a pickle's stack as far as names and the sizes of tuples go: strings as themselves, tuples as their
-    number of elements all told, anything else as None."""
+    """Follows a pickle's stack as far as names and the sizes of tuples go: anything else is None."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
-        self._stack: list[str | int | None] = []
+        self._stack: list[_Seen] = []
         self._marks: list[int] = []
-        self._memo: dict[int, str | int | None] = {}
+        self._memo: dict[int, _Seen] = {}
 
     def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         name, stack = opcode.name, self._stack
@@ -192,7 +222,7 @@ class _Look:
             taken = self._take(opcode)
             stack.extend(self._made(name, argument, taken) for _ in opcode.stack_after)
 
-    def _take(self, opcode: pickletools.OpcodeInfo) -> list[str | int | None]:
+    def _take(self, opcode: pickletools.OpcodeInfo) -> list[_Seen]:
         before = opcode.stack_before
         below = len(before)
         start = len(self._stack) - below
@@ -205,25 +235,30 @@ class _Look:
         del self._stack[start:]
         return taken
 
-    def _made(self, name: str, argument: Any, taken: list[str | int | None]) -> str | int | None:
+    def _made(self, name: str, argument: Any, taken: list[_Seen]) -> _Seen:
         if name in ("GLOBAL", "INST"):
-            self._add(*argument.split(" ", 1))
-        elif name == "STACK_GLOBAL":
-            self._add(*(part if isinstance(part, str) else "(computed)" for part in taken))
-        elif name.startswith("EXT"):
+            return self._add(*argument.split(" ", 1))
+        if name == "STACK_GLOBAL":
+            return self._add(*(part if isinstance(part, str) else "(computed)" for part in taken))
+        if name == "REDUCE" and taken[0] == _Name(ENCODE) and not (isinstance(taken[1], _Tuple) and taken[1].latin1):
+            raise ValueError(f"{ENCODE} of something else than text to latin1")
+        if name.startswith("EXT"):
             self._add("copyreg", f"extension {argument}")
         elif name.startswith("TUPLE"):
-            size = len(taken) + sum(item for item in taken if isinstance(item, int))
+            size = len(taken) + sum(item.size for item in taken if isinstance(item, _Tuple))
             if size > LARGEST_TUPLE:
                 raise ValueError(f"tuples nested into more than {LARGEST_TUPLE:,} elements")
-            return size
+            if _Name(ENCODE) in taken:
+                raise ValueError(f"{ENCODE} handed to another function")
+            return _Tuple(size, len(taken) == 2 and isinstance(taken[0], str) and taken[1] == "latin1")
         elif isinstance(argument, str):
             return argument
         return None
 
-    def _add(self, module: str, name: str) -> None:
+    def _add(self, module: str, name: str) -> _Name:
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         self.names.add(f"{module}.{name}")
+        return _Name(f"{module}.{name}")
 
 
 def _stub(name: str) -> Callable[..., object] | None:
@@ -248,7 +283,7 @@ def _refusal(refused: list[str], what: str) -> InputError:
     )
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The first sentence of torch's error that says what is wrong: its advice is to trust the file."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2] or type(error).__name__
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -7,6 +7,7 @@ own save_pretrained wrote names every default, though, and there a default canno
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,10 +18,28 @@ from vaecheck.results.types import LatentScaling
 Config = Mapping[str, Any]
 CONFIG = "config.json"
 UNKNOWN = LatentScaling()
+LISTS = ("latents_mean", "latents_std")
+ENTRIES = ("scaling_factor", "shift_factor", *LISTS)
+"""What config.json may say of the scaling; each class takes some of them, or none."""
+LONGEST_SHOWN = 40
 
 
 class Unusable(ValueError):
     """A scaling entry that scales nothing: not a number, not finite, 0, or of the wrong length."""
+
+
+def entries_of(model_class: type) -> dict[str, Any]:
+    """The entries that a diffusers class takes, each with the default that diffusers fills in."""
+    parameters = inspect.signature(model_class.__init__).parameters  # type: ignore[misc]
+    return {name: parameters[name].default for name in ENTRIES if name in parameters}
+
+
+def in_words(entries: Sequence[str]) -> str:
+    """What a class takes: "scaling_factor", "latents_mean and latents_std", "no entry for its scaling"."""
+    return " and ".join((", ".join(entries[:-1]), entries[-1])[len(entries) < 2 :]) if entries else NO_ENTRY
+
+
+NO_ENTRY = "no entry for its scaling"
 
 
 def of_config(config: Config) -> LatentScaling:
@@ -29,9 +48,10 @@ def of_config(config: Config) -> LatentScaling:
     Together they are (z - mean) / std * factor, as in the pipelines of Playground, LTX and Mochi; Wan and Qwen-Image
     have no factor. Raises Unusable.
     """
-    means, stds = numbers(config, "latents_mean"), numbers(config, "latents_std")
+    means, stds = (numbers(config, name) for name in LISTS)
     if (means is None) != (stds is None):
-        raise Unusable(f"{CONFIG} has {'latents_mean' if stds is None else 'latents_std'} without the other")
+        present, absent = LISTS if stds is None else reversed(LISTS)
+        raise Unusable(f"{CONFIG} has {present} without {absent}")
     scaling = LatentScaling(_number(config, "scaling_factor"), _number(config, "shift_factor"), means, stds)
     return UNKNOWN if scaling == UNKNOWN else replace(scaling, source=CONFIG)
 
@@ -42,7 +62,7 @@ def numbers(config: Config, name: str) -> tuple[float, ...] | None:
     if values is None:
         return None
     if not isinstance(values, (list, tuple)) or not values or not all(map(_is_number, values)):
-        raise Unusable(f"{CONFIG}'s {name} is no list of numbers")
+        raise Unusable(f"{CONFIG}'s {name} is {_shown(values)}, no list of numbers")
     return tuple(map(float, values))
 
 
@@ -50,30 +70,41 @@ def checked(scaling: LatentScaling, channels: int | None) -> LatentScaling:
     """The scaling itself. channels: of the latents, None where not known. Raises Unusable where it scales nothing."""
     factor, shift = scaling.scaling_factor, scaling.shift_factor
     if factor is not None and not (math.isfinite(factor) and factor):
-        raise Unusable(f"{scaling.source}'s scaling_factor is {factor}")
+        raise Unusable(f"{_whose(scaling)} scaling_factor is {factor:g}")
     if shift is not None and not math.isfinite(shift):
-        raise Unusable(f"{scaling.source}'s shift_factor is {shift}")
+        raise Unusable(f"{_whose(scaling)} shift_factor is {shift:g}")
     if scaling.channel_means is None or scaling.channel_stds is None:
         return scaling
-    _check_lengths(scaling, scaling.channel_means, scaling.channel_stds, channels)
-    for number, (mean, std) in enumerate(zip(scaling.channel_means, scaling.channel_stds, strict=True)):
-        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-            raise Unusable(f"{scaling.source}'s mean and std of channel {number} are {mean:.6g} and {std:.6g}")
+    expected = len(scaling.channel_means) if channels is None else channels * scaling.patch**2
+    for name, values in zip(LISTS, (scaling.channel_means, scaling.channel_stds), strict=True):
+        field = f"{_whose(scaling)} {name if scaling.source == CONFIG else name.removeprefix('latents_')}"
+        if len(values) != expected:
+            raise Unusable(f"{field} has {len(values)} value{'s' * (len(values) != 1)} for {expected} channels")
+        for number, value in enumerate(values):
+            if not math.isfinite(value) or (name == "latents_std" and value <= 0):
+                raise Unusable(f"{field} is {value:g} for channel {number}")
     return scaling
 
 
-def _check_lengths(scaling: LatentScaling, means: Sequence[float], stds: Sequence[float], channels: int | None) -> None:
-    expected = len(means) if channels is None else channels * scaling.patch**2
-    if not len(means) == len(stds) == expected:
-        raise Unusable(f"{scaling.source} has {len(means)} means and {len(stds)} stds for {expected} channels")
+def _whose(scaling: LatentScaling) -> str:
+    return f"{scaling.source}'" if scaling.source.endswith("s") else f"{scaling.source}'s"
 
 
 def _number(config: Config, name: str) -> float | None:
     value = config.get(name)
     if value is None or _is_number(value):
         return None if value is None else float(value)
-    raise Unusable(f"{CONFIG}'s {name} is {value!r}, no number")
+    raise Unusable(f"{CONFIG}'s {name} is {_shown(value)}, no number")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether float() takes it: JSON's integers may be larger than any."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and float(value) is not None
+    except OverflowError:
+        return False
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."

@@ -100,7 +100,10 @@ def _ldm(tensors: Tensors, groups: int | None) -> Shape:
     }
     guesses = () if groups else (f"{chosen} groups in GroupNorm assumed",)
     likely = chosen == LDM_GROUPS and min(*encoder.widths, *decoder.widths) >= 2 * LDM_GROUPS
-    guess = f"GroupNorm's groups are not in the file and {chosen} is a guess; where it is wrong, so are the pictures"
+    guess = (
+        f"GroupNorm's groups are not in the file and {chosen} is a guess; where it is wrong, so are the pictures: "
+        "put the VAE's config.json beside the file"
+    )
     return Shape(
         class_name,
         config,
@@ -352,7 +355,11 @@ def _wan(tensors: Tensors) -> Shape:
         "in_channels": int(first.shape[1]),
         "out_channels": int(tensors["decoder.conv_out.weight"].shape[0]),
     }
-    traits = (f"widths {_dashed(widths)}", f"{blocks[0]} blocks a level", "a video VAE, used on one frame")
+    traits = (
+        f"widths {_dashed(widths)}",
+        f"{blocks[0]} block{'s' * (blocks[0] != 1)} a level",
+        "a video VAE, used on one frame",
+    )
     return Shape("AutoencoderKLWan", config, 2 ** (len(widths) - 1), channels, traits)
 
 

@@ -164,7 +164,7 @@ def _sorted_out(path: Path, loaded: object, stubbed: Sequence[str], room: int) -
         if inner is None:
             break
         others = [key for key in (*WRAPPERS, *EMA_WRAPPERS) if key != inner and key in places]
-        notes.append(f"took {inner}" + (f", not {' or '.join(others)}" if others else ""))
+        notes.append(f"took {inner}" + (f", not {' or '.join(others)}{_why(inner, others)}" if others else ""))
         loaded = _entries(loaded[inner])
     tensors: dict[str, Tensor] = {}
     no_tensors: list[str] = []
@@ -180,6 +180,14 @@ def _sorted_out(path: Path, loaded: object, stubbed: Sequence[str], room: int) -
         notes.append(f"left out {len(no_tensors)} values that are no tensors ({printable(no_tensors[0])}, ...)")
     _expect_tensors(path, tensors)
     return TensorFile(_owned(path, tensors, room), metadata, tuple(notes))
+
+
+def _why(inner: str, others: Collection[str]) -> str:
+    """Why the averaged weights, or how to have them measured, where both kinds are there."""
+    if inner in EMA_WRAPPERS:
+        return " (the file says use_ema)"
+    averaged = set(others) & set(EMA_WRAPPERS)
+    return " (to measure the averaged ones, save them in a file of their own)" if averaged else ""
 
 
 def _says_ema(metadata: Mapping[str, object]) -> bool:
@@ -289,6 +297,8 @@ def _fault(tensor: Tensor, room: int) -> str:
     """Why a tensor is no plain array of numbers; empty where it is one."""
     if type(tensor) not in (Tensor, torch.nn.Parameter):
         return f"is a {type(tensor).__name__}, no plain tensor"
+    if tensor.is_nested:
+        return "is a nested tensor"
     if tensor.is_meta:
         return "is on the meta device: the file has its shape and no values"
     if tensor.is_quantized:

@@ -36,8 +36,6 @@ def usual_scaling(shape: Shape, names: Iterable[str]) -> str:
         return f"beside it is a model like {family}'s, usually {FACTORS[family]}"
     if shape.class_name == "AutoencoderKLWan":
         return "Wan 2.1 and Qwen-Image use a mean and a std for each channel"
-    if shape.class_name == "AutoencoderTiny":
-        return "TAESD's latents are those that its U-Net sees: 1"
     if shape.class_name == "AutoencoderKL" and shape.config["block_out_channels"] == LDM_WIDTHS:
         quant, channels = shape.config["use_quant_conv"], shape.latent_channels
         if channels == 4 and quant:

@@ -104,7 +104,7 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     from vaecheck.pixels import to_pixels
     from vaecheck.render.report import write_report
     from vaecheck.tasks.opening import open_bench
-    from vaecheck.tasks.reconstruct import YARDSTICK_SAMPLE, reconstruct
+    from vaecheck.tasks.reconstruct import YARDSTICK_SAMPLE, evenly, reconstruct
     from vaecheck.tasks.settings import Listener, Settings
 
     keep_freed_memory()  # as the command line does; the bare passes gain as much
@@ -114,7 +114,8 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     extractors = [networks.inception, *([networks.efficientnet] if "fd_efficientnet_lite0" in default_names() else [])]
     lpips = networks.lpips("alex")
     batches = [batch.image for batch in bench.loader()]
-    of_yardsticks = [batch.image for batch in bench.loader(bench.images.evenly(YARDSTICK_SAMPLE))] * 2
+    sample = evenly([entry.id for entry in bench.images], YARDSTICK_SAMPLE)
+    of_yardsticks = [batch.image for batch in bench.loader(bench.images.only(sample))] * 2
     seconds: dict[str, float] = dict.fromkeys(
         ["vae", "lpips", "lpips of the yardsticks", *(extractor.name for extractor in extractors)], 0.0
     )

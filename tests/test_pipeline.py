@@ -198,7 +198,7 @@ def test_a_tile_that_does_not_fit_wants_a_smaller_one() -> None:
             if batch.shape[-1] > 32:
                 raise self.error
 
-    tiled = Tiled(Small(), 128)  # type: ignore[arg-type]
+    tiled = Tiled(Small(), 128)
     with pytest.raises(SetupError) as caught:
         walk(tiled, Keep(Need.RECONSTRUCTION), batches(pictures(1, side=256), 1))
     assert caught.value.hint.startswith("Try --tiling 64,")

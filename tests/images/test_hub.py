@@ -316,7 +316,7 @@ class TestErrors:
         fake_hub.refuse["owner/set"] = refusal
         with pytest.raises(error, match=says) as caught:
             open_images(SET)
-        assert caught.value.hint  # type: ignore[attr-defined]
+        assert caught.value.hint
 
     def test_what_does_not_exist(self, fake_hub: FakeHub) -> None:
         with pytest.raises(InputError, match="there is no data set owner/none"):

@@ -97,7 +97,7 @@ class TestSources:
             (files / f"{i:03d}.png").write_bytes(picture(i))
         (tmp_path / "names.txt").write_text("\n".join(f"files/{i:03d}.png" for i in range(120)))
         for name, mode in (("files.tar", "w"), ("files.tar.gz", "w:gz")):
-            with tarfile.open(tmp_path / name, mode) as tar:  # type: ignore[call-overload]
+            with tarfile.open(tmp_path / name, mode) as tar:
                 tar.add(files, ".")
         forms = ["files", "files/*.png", "names.txt", "files.tar", "files.tar.gz", "set"]
         found = {}

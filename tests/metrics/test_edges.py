@@ -27,7 +27,7 @@ def batch(error: Tensor, *, first: int = 0, finite: Tensor | None = None, **abou
         original,
         reconstruction=(original + error[:, None]).to(torch.uint8),
         finite=torch.ones(len(error), dtype=torch.bool) if finite is None else finite,
-        **about,  # type: ignore[arg-type]
+        **about,
     )
 
 

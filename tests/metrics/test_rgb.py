@@ -69,10 +69,7 @@ def test_grey_has_the_figures_of_grey_saved_as_rgb(checkpoints: Path, pictures: 
 
 def test_the_definitions_of_pixel_metrics_say_the_data_range() -> None:
     built = {channels: Catalogue(CPU, image_channels=channels).build(["psnr_db", "ssim"]) for channels in (1, 3, 4)}
-    words = {
-        channels: [metric.definition for metric in one.metrics]  # type: ignore[attr-defined]
-        for channels, one in built.items()
-    }
+    words = {channels: [metric.definition for metric in one.metrics] for channels, one in built.items()}
     assert words[3] == [
         "mean over images of 10 log10(255^2 / MSE), 8-bit RGB",
         "Wang 2004: 11x11 Gaussian, sigma 1.5, population covariance, mean over RGB",

@@ -126,7 +126,7 @@ def of_pipeline(file: str, name: str) -> Callable[..., Tensor]:
             node.decorator_list = []
             scope: dict[str, Any] = {"torch": torch}
             exec(compile(ast.Module([node], []), file, "exec"), scope)
-            return scope[name]  # type: ignore[no-any-return]
+            return scope[name]
     raise AssertionError(f"{file} has no function {name}")
 
 

@@ -73,7 +73,7 @@ def foreign() -> Iterator[Callable[..., Any]]:
             del sys.modules[full]
         made.clear()
 
-    make.remove = remove  # type: ignore[attr-defined]
+    make.remove = remove
     yield make
     remove()
 

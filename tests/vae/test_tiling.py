@@ -40,7 +40,7 @@ class Patches(nn.Module):
 
 
 def loaded(model: nn.Module) -> LoadedVAE:
-    adapted = Adapted(model.encode, model.decode, type(model).__name__, model, None)  # type: ignore[arg-type]
+    adapted = Adapted(model.encode, model.decode, type(model).__name__, model, None)
     return LoadedVAE("patches", adapted, "cpu", torch.float32)
 
 

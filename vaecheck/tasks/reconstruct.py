@@ -35,20 +35,10 @@ def reconstruct(
 ) -> tuple[Result, tuple[Shown, ...]]:
     """Round trip of every picture through the VAE: every measure, the yardsticks, and the pictures to show."""
     started = time.perf_counter()
-    asked = settings.metrics
-    names = catalogue.check_names(asked or ())
+    catalogue.check_names(settings.metrics or ())  # a misspelt metric costs nothing
     bench = open_bench(source, ref, settings, listener or Listener())
     settings, protocol = bench.settings, bench.protocol
-    quantised = bench.vae.card.codebook_size is not None
-    names = names or catalogue.check_names(
-        catalogue.default_names(
-            settings.lpips_net,
-            codebook=quantised,
-            protocol=protocol,
-            padded=settings.fit == "pad",
-            tiled=settings.tiling is not None,
-        )
-    )
+    names = _names(bench)
     built = bench.catalogue.build(names)
     opened = time.perf_counter()
 
@@ -105,6 +95,21 @@ def reconstruct(
         published=published.beside(card, data, settings.document(), measures),
         per_image=columns,
     ), gallery.shown()
+
+
+def _names(bench: Bench) -> tuple[str, ...]:
+    """What was asked for, else what suits this VAE and these settings, in the order of the tables."""
+    settings = bench.settings
+    return catalogue.check_names(
+        settings.metrics
+        or catalogue.default_names(
+            settings.lpips_net,
+            codebook=bench.vae.card.codebook_size is not None,
+            protocol=bench.protocol,
+            padded=settings.fit == "pad",
+            tiled=settings.tiling is not None,
+        )
+    )
 
 
 def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupError | None:

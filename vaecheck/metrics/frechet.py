@@ -93,18 +93,12 @@ def frechet_influence(x: Features, y: Features) -> tuple[float, Values]:
     return _distance(a, b, float(s.sum())), pull - pull.mean()
 
 
-def frechet_ci95(x: Features, y: Features) -> tuple[float, float]:
-    """95 % interval of frechet_distance(x, y) for paired features, by the infinitesimal jackknife.
+def jackknife_ci95(distance: float, influence: Values) -> tuple[float, float]:
+    """95 % interval: distance * exp(+- t se / distance), t being Student's with N - 1 degrees, se the jackknife's.
 
     It says how far the distance would move with other images of the same kind, at this N. It says nothing of the
     bias of few images, which all such draws share: more images give a smaller distance.
-    See frechet_influence for shapes and source, the module for the coverage.
-    """
-    return jackknife_ci95(*frechet_influence(x, y))
-
-
-def jackknife_ci95(distance: float, influence: Values) -> tuple[float, float]:
-    """distance * exp(+- t se / distance), t being Student's with N - 1 degrees and se the jackknife's.
+    distance, influence: of frechet_influence; the module has the coverage.
 
     Why the logarithm: a distance cannot be negative, and its spread grows with it. Where the half width is many times
     the distance (two images, or a distance of 0), the plain interval, cut at 0.

@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vaecheck"
 BELOW_TASKS = {
-    *("pipeline", "gallery", "saving", "unet_cost", "images", "pixels", "vae", "metrics", "train", "weights"),
+    *("pipeline", "gallery", "saving", "unet_cost", "images", "pixels", "vae", "metrics", "probes", "train"),
+    "weights",
     *("protocols", "provenance", "published", "results", "errors"),
 }
 
@@ -30,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pixels": set(),
     "vae": {"pixels", "results", "hub_errors", "deadline", "errors"},
     "metrics": {"pixels", "weights", "protocols", "results", "vae", "errors"},
+    "probes": {"images", "vae", "metrics", "pixels", "results", "errors"},
     "train": {"pipeline", "images", "pixels", "vae", "metrics", "results", "errors"},
     "weights": {"deadline", "errors"},
     "hub_errors": {"errors"},

@@ -18,21 +18,25 @@ _HOMES = {
     "scale_factor": "vaecheck.tasks.scale_factor",
     "score": "vaecheck.tasks.score",
     "bench": "vaecheck.tasks.bench",
+    "diagnose": "vaecheck.tasks.diagnose",
     "Settings": "vaecheck.tasks.settings",
     "load_vae": "vaecheck.vae.load",
     "KLAutoencoder": "vaecheck.vae.kl_f8",
     "KLConfig": "vaecheck.vae.kl_f8",
     "Result": "vaecheck.results.types",
     "Measure": "vaecheck.results.types",
+    "Finding": "vaecheck.results.types",
     "VaecheckError": "vaecheck.errors",
 }
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from vaecheck.errors import VaecheckError as VaecheckError
+    from vaecheck.results.types import Finding as Finding
     from vaecheck.results.types import Measure as Measure
     from vaecheck.results.types import Result as Result
     from vaecheck.tasks.bench import bench as bench
+    from vaecheck.tasks.diagnose import diagnose as diagnose
     from vaecheck.tasks.reconstruct import reconstruct as reconstruct
     from vaecheck.tasks.scale_factor import scale_factor as scale_factor
     from vaecheck.tasks.score import score as score

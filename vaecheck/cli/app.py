@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vaecheck import __version__
-from vaecheck.cli import bench, demo, doctor, reconstruct, scale_factor, score, train, vaes, weights
+from vaecheck.cli import bench, demo, diagnose, doctor, reconstruct, scale_factor, score, train, vaes, weights
 from vaecheck.cli.screen import said
 from vaecheck.errors import VaecheckError
 from vaecheck.memory import keep_freed_memory
@@ -46,6 +46,7 @@ def root(
 
 app.command("reconstruct")(reconstruct.command)
 app.command("scale-factor")(scale_factor.command)
+app.command("diagnose")(diagnose.command)
 app.command("score")(score.command)
 app.command("bench")(bench.command)
 app.add_typer(train.app, name="train")

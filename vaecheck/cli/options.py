@@ -55,6 +55,11 @@ class Icc(StrEnum):
     srgb = "srgb"
 
 
+class FailOn(StrEnum):
+    fault = "fault"
+    warning = "warning"
+
+
 class YardstickOn(StrEnum):
     sample = "sample"
     all = "all"
@@ -86,13 +91,13 @@ def batch_size(text: str) -> int | None:
     raise InputError(f"--batch-size {text} is neither auto nor a number from 1", hint="Try --batch-size 8.")
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
+def names(text: str | None, option: str = "--metrics", example: str = "psnr_db,ssim") -> tuple[str, ...] | None:
     """'a,b, c' -> ('a', 'b', 'c')."""
     if text is None:
         return None
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
-        raise InputError("--metrics names no metric", hint="Try --metrics psnr_db,ssim.")
+        raise InputError(f"{option} names nothing", hint=f"Try {option} {example}.")
     return found
 
 
@@ -182,6 +187,14 @@ Metrics = Annotated[
     typer.Option(
         metavar="A,B,C", help="Only these metrics; one that cannot be had ends with 3.", rich_help_panel=METRICS
     ),
+]
+Probes = Annotated[
+    str | None,
+    typer.Option("--probes", metavar="A,B,C", help="Only these findings, by id.", rich_help_panel=METRICS),
+]
+FailOnOption = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", help="End with 1 where there is a fault, or a warning too.", rich_help_panel=OUTPUT),
 ]
 LpipsNetOption = Annotated[LpipsNet, typer.Option("--lpips-net", help="Backbone of LPIPS.", rich_help_panel=METRICS)]
 InceptionWeights = Annotated[

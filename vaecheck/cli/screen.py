@@ -33,7 +33,7 @@ from vaecheck.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaecheck.results.types import Result, Shown
+    from vaecheck.results.types import Panel, Result, Shown
     from vaecheck.tasks.settings import Listener
 
 NARROWEST = 80
@@ -157,7 +157,9 @@ def _make_folder(out: Path) -> None:
         ) from error
 
 
-def finish(result: Result, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = ()) -> Result:
+def finish(
+    result: Result, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = (), panels: Sequence[Panel] = ()
+) -> Result:
     """Write the folder, then print the table or the document, which is printed too where the folder fails."""
     from vaecheck.render.report import write_report
     from vaecheck.render.terminal import show
@@ -166,7 +168,7 @@ def finish(result: Result, *, out: Path | None, as_json: bool, shown: Sequence[S
     unwritten: InputError | None = None
     if out is not None:
         try:
-            result = write_report(result, shown, out)
+            result = write_report(result, shown, out, panels)
         except InputError as error:
             unwritten = error
     with stdout():

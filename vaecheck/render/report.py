@@ -15,7 +15,7 @@ from vaecheck.render import contact_sheet
 from vaecheck.render.markdown import to_markdown
 from vaecheck.render.page import to_page
 from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, save, write_atomically
-from vaecheck.results.types import Result, Shown
+from vaecheck.results.types import Panel, Result, Shown
 
 GRID_FILE = "grid.png"
 WORST_FILE = "worst.png"
@@ -23,7 +23,7 @@ MARKDOWN_FILE = "report.md"
 PAGE_FILE = "report.html"
 
 
-def write_report(result: Result, shown: Sequence[Shown], out: Path) -> Result:
+def write_report(result: Result, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> Result:
     """Write pictures, reports, per_image.csv and result.json into `out`; returns the result with its `artifacts`.
 
     Artifacts are file names relative to `out`. With no pictures to show, a grid that the result already names and

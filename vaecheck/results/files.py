@@ -27,7 +27,7 @@ from vaecheck.results.types import SCHEMA, Measure, PerImage, Result, VAECard
 RESULT_FILE = "result.json"
 PER_IMAGE_FILE = "per_image.csv"
 
-_ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling", "published")
+_ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling", "published", "findings", "channels", "plots")
 _DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "class"}
 _FACTORS = ("scaling_factor", "shift_factor")
 _NO_VALUE = object()
@@ -143,13 +143,18 @@ def _encode(value: Any, where: str) -> Any:
 def _encode_record(record: Any, where: str) -> dict[str, Any]:
     document = {}
     for field in fields(record):
-        if isinstance(record, Measure) and field.name == "name":
+        if isinstance(record, Measure) and (field.name == "name" or _has_no(field.name, record)):
             continue
         key = _DOCUMENT_NAMES.get((type(record), field.name), field.name)
         document[key] = _encode(getattr(record, field.name), f"{where}.{key}")
     if isinstance(record, VAECard):  # the contract has these two beside the rest
         document |= {name: document["scaling"][name] for name in _FACTORS}
     return document
+
+
+def _has_no(name: str, measure: Measure) -> bool:
+    """Only latent measures have a role, with its evidence."""
+    return name in ("role", "evidence") and not measure.role
 
 
 def _finite(number: float, where: str) -> float:

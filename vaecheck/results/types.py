@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Status = Literal["ok", "unreliable", "unavailable"]
 Better = Literal["higher", "lower"] | None
+Severity = Literal["fault", "warning", "info", "healthy", "unavailable"]
 
 SCHEMA = 1
 GIVEN = "given"
@@ -22,6 +23,8 @@ class Measure:
     n: images behind the value. sd: standard deviation over images. ci95: 95 % interval of the value.
     reason: why the status is not "ok", with the remedy; empty when it is.
     counts: images treated apart, by name ("identical", "non_finite").
+    role: of a latent measure, whether it "predicts" generation quality, as far as is published, or only "describes".
+    evidence: of the role, in one sentence with its source; empty where there is no role.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Measure:
     status: Status = "ok"
     reason: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    role: Literal["", "predicts", "describes"] = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,80 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What one probe found: a known fault of VAEs, there or not, with the figure that says so.
+
+    severity: "fault": a broken or misused model. "warning": a limit of its capacity, with its size, or a risk.
+    "info": past its limit only because of the fault that `follows_from` names, or worth a note. "unavailable": not
+    to be measured here, and `evidence` says why.
+    value, limit, unit: the figure and the limit that it is judged by, the crossed one, or the nearest where none is
+    crossed. past_limit: how far past, as value / limit - 1 (limit / value - 1 where small is bad): findings of one
+    severity are ordered by it. limit_source: where the limit comes from.
+    evidence: one or two sentences with the figures. remedy: one sentence; empty where there is nothing to do.
+    figures: further figures by name, for programs.
+    """
+
+    id: str
+    severity: Severity
+    value: float | None
+    limit: float | None
+    unit: str
+    evidence: str
+    remedy: str = ""
+    limit_source: str = ""
+    past_limit: float = 0.0
+    follows_from: str = ""
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve, or the heights of one group of bars; x and y are of one length."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What a plot shows, as numbers, so that a saved result can be drawn again.
+
+    name: its file's, without ending. about: the finding or the measure that it belongs to.
+    kind: "lines" and "bars" draw `lines`; "matrix" draws `matrix`, rows from the top, dark where high.
+    note: one sentence on how to read it. marks: vertical lines by label ("a limit": 0.5).
+    """
+
+    name: str
+    about: str
+    kind: Literal["lines", "bars", "matrix"]
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...] = ()
+    matrix: tuple[tuple[float, ...], ...] = ()
+    log_x: bool = False
+    log_y: bool = False
+    note: str = ""
+    marks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Pictures side by side that show a finding or a measure; kept as a PNG file, not in the document.
+
+    name: its file's, without ending. about: the finding or the measure that it belongs to.
+    images: label and 8-bit RGB (H, W, 3) array, from left to right. note: one sentence on what to see.
+    """
+
+    name: str
+    about: str
+    title: str
+    images: tuple[tuple[str, Any], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class PerImage:
     """Per-image values by column, in the order of `ids`; None where a picture has no value."""
 
@@ -226,7 +305,10 @@ class PerImage:
 
 @dataclass(frozen=True)
 class Result:
-    """One run of one command. `per_image` goes to a CSV file, all else to the JSON document."""
+    """One run of one command. `per_image` goes to a CSV file, all else to the JSON document.
+
+    channels: of `latents`, one mapping of figures for each latent channel.
+    """
 
     kind: str
     vae: VAECard | None
@@ -240,6 +322,9 @@ class Result:
     unet_cost: tuple[UNetCost, ...] = ()
     scaling: Scaling | None = None
     published: tuple[Published, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    channels: tuple[Mapping[str, float | None], ...] = ()
+    plots: tuple[Plot, ...] = ()
     per_image: PerImage = PerImage()
     schema: int = SCHEMA
 

@@ -1,0 +1,164 @@
+"""The confusion matrix of probes against the defects of the zoo, printed and judged.
+
+    python -m tests.probes.confusion [IMAGES] [--base kl_f8_tiny|taef2] [--limit N] [--only a,b] [--processes N]
+
+Rows are defects at two strengths; a column is a probe. F fault, w warning, i info (it follows from the fault named),
+. healthy, - unavailable; the probe that must find the defect stands in brackets. Ends with 1 where the matrix does
+not hold: every plain defect a fault and the first finding, by its own probe; 80 % of the subtle ones found by it; the
+healthy model without a fault (taef2 on photographs without a warning).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.probes import zoo
+from vaecheck.probes.catalogue import HOMES
+from vaecheck.results.types import Finding
+
+HEALTHY = "healthy"
+SUBTLE_SHARE = 0.8
+LETTERS = {"fault": "F", "warning": "w", "info": "i", "healthy": ".", "unavailable": "-"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the probes said of one defect at one strength. probe: the one that must find it; empty for none."""
+
+    base: str
+    defect: str
+    strength: str
+    probe: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def own(self) -> Finding | None:
+        return next((one for one in self.findings if one.id == self.probe), None)
+
+    @property
+    def first(self) -> Finding:
+        return self.findings[0]
+
+    @property
+    def holds(self) -> bool:
+        if self.defect == HEALTHY:
+            return not self.accused
+        if self.strength == zoo.PLAIN:
+            return self.first.id == self.probe and self.first.severity == "fault"
+        return self.own is not None and self.own.severity in ("fault", "warning")
+
+    @property
+    def accused(self) -> tuple[str, ...]:
+        """Of a healthy model: its faults; of taef2 the warnings too."""
+        graver = ("fault", "warning") if self.base == "taef2" else ("fault",)
+        return tuple(one.id for one in self.findings if one.severity in graver)
+
+
+def cases(bases: Iterable[str], only: Sequence[str] = ()) -> list[tuple[str, str, str]]:
+    """(base, defect, strength), the healthy models first; a collapse needs a model with a posterior."""
+    found = []
+    for base in bases:
+        found.append((base, HEALTHY, ""))
+        for name, defect in zoo.DEFECTS.items():
+            if (only and name not in only) or (defect.needs_posterior and base == "taef2"):
+                continue
+            found += [(base, name, strength) for strength in (zoo.PLAIN, zoo.SUBTLE)]
+    return found
+
+
+def examine(case: tuple[str, str, str], images: str, limit: int | None, seed: int = 0) -> Row:
+    """One diagnosis, as the command makes it."""
+    import torch
+
+    from vaecheck.tasks.diagnose import diagnose
+    from vaecheck.tasks.settings import Settings
+
+    torch.set_num_threads(1)
+    base, defect, strength = case
+    factory = base if defect == HEALTHY else f"{base}__{defect}__{strength}"
+    result, _ = diagnose(images, f"{zoo.__file__}:{factory}", Settings(limit=limit, seed=seed, offline=True))
+    probe = "" if defect == HEALTHY else zoo.DEFECTS[defect].probe
+    return Row(base, defect, strength, probe, result.findings)
+
+
+def matrix(
+    bases: Sequence[str], images: str, limit: int | None, only: Sequence[str] = (), processes: int = 2
+) -> list[Row]:
+    """Every case, in several processes, in the order of `cases`."""
+    found = cases(bases, only)
+    if processes == 1:
+        return [examine(case, images, limit) for case in found]
+    with ProcessPoolExecutor(processes) as pool:
+        return list(pool.map(examine, found, [images] * len(found), [limit] * len(found)))
+
+
+def printed(rows: Sequence[Row]) -> str:
+    """The matrix as text, then what does not hold."""
+    probes = list(HOMES)
+    width = max(len(_title(row)) for row in rows) + 2
+    head = [" " * width + " ".join(f"{probe[start : start + 3]:>3}" for probe in probes) for start in range(0, 18, 3)]
+    lines = [line.rstrip() for line in head]
+    for row in rows:
+        severity = {one.id: LETTERS[one.severity] for one in row.findings}
+        cells = [
+            f"[{severity.get(probe, ' ')}]" if probe == row.probe else f" {severity.get(probe, ' ')} "
+            for probe in probes
+        ]
+        mark = "" if row.holds else f"   first: {row.first.severity} {row.first.id}"
+        lines.append(f"{_title(row):<{width}}{' '.join(cells)}{mark}".rstrip())
+    return "\n".join([*lines, "", *verdict(rows)])
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """Counts of what holds, a line for each kind and base."""
+    lines = []
+    for base in dict.fromkeys(row.base for row in rows):
+        own = [row for row in rows if row.base == base]
+        for row in own:
+            if row.defect == HEALTHY:
+                lines.append(f"{base}, healthy: {', '.join(row.accused) or 'accused of nothing'}")
+        for strength in (zoo.PLAIN, zoo.SUBTLE):
+            these = [row for row in own if row.strength == strength]
+            if these:
+                lines.append(f"{base}, {strength}: {sum(row.holds for row in these)} of {len(these)} as they must be")
+    return lines
+
+
+def holds(rows: Sequence[Row]) -> bool:
+    """Whether the whole matrix is as it must be."""
+    subtle = [row.holds for row in rows if row.strength == zoo.SUBTLE]
+    rest = [row.holds for row in rows if row.strength != zoo.SUBTLE]
+    return all(rest) and (not subtle or sum(subtle) >= SUBTLE_SHARE * len(subtle))
+
+
+def _title(row: Row) -> str:
+    return f"{row.base} {row.defect} {row.strength}".strip()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("images", nargs="?", default="samples")
+    parser.add_argument("--base", choices=list(zoo.BASES), action="append")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    bases = given.base or ["kl_f8_tiny"]
+    if "taef2" in bases:
+        folder: Path | None = zoo.weights_of_taef2()
+        if folder is None:
+            parser.error("taef2's weights are not here: set TAEF2_WEIGHTS to their folder")
+        os.environ["TAEF2_WEIGHTS"] = str(folder)
+    rows = matrix(bases, given.images, given.limit, tuple(filter(None, given.only.split(","))), given.processes)
+    print(printed(rows))
+    return 0 if holds(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

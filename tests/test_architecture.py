@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         *("__init__", "tasks", "train", "render", "results", "weights", "vae"),
-        *("published", "protocols", "memory", "errors"),
+        *("published", "protocols", "explanations", "memory", "errors"),
     },
     "tasks": BELOW_TASKS,
     "pipeline": {"images", "vae", "metrics", "pixels", "errors"},
@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deadline": set(),
     "memory": set(),
     "protocols": {"errors"},
+    "explanations": {"errors"},
     "provenance": {"__init__", "results"},
     "unet_cost": {"results", "errors"},
     "published": {"results", "vae"},

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vaecheck import __version__
-from vaecheck.cli import bench, demo, diagnose, doctor, reconstruct, scale_factor, score, train, vaes, weights
+from vaecheck.cli import bench, demo, diagnose, doctor, explain, reconstruct, scale_factor, score, train, vaes, weights
 from vaecheck.cli.screen import said
 from vaecheck.errors import VaecheckError
 from vaecheck.memory import keep_freed_memory
@@ -53,6 +53,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 app.command("vaes")(vaes.command)
 app.command("doctor")(doctor.command)
+app.command("explain")(explain.command)
 app.command("demo")(demo.command)
 
 

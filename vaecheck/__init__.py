@@ -19,6 +19,7 @@ _HOMES = {
     "score": "vaecheck.tasks.score",
     "bench": "vaecheck.tasks.bench",
     "diagnose": "vaecheck.tasks.diagnose",
+    "latents": "vaecheck.tasks.latents",
     "Settings": "vaecheck.tasks.settings",
     "load_vae": "vaecheck.vae.load",
     "KLAutoencoder": "vaecheck.vae.kl_f8",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from vaecheck.results.types import Result as Result
     from vaecheck.tasks.bench import bench as bench
     from vaecheck.tasks.diagnose import diagnose as diagnose
+    from vaecheck.tasks.latents import latents as latents
     from vaecheck.tasks.reconstruct import reconstruct as reconstruct
     from vaecheck.tasks.scale_factor import scale_factor as scale_factor
     from vaecheck.tasks.score import score as score

@@ -12,11 +12,13 @@ from skimage import data, transform
 from skimage.filters import gaussian
 from skimage.metrics import peak_signal_noise_ratio
 
+from tests.render import diagnoses
 from vaecheck.results.types import (
     DataCard,
     Environment,
     LatentScaling,
     Measure,
+    Panel,
     PerImage,
     Result,
     Scaling,
@@ -114,6 +116,22 @@ def result() -> Result:
         ),
         per_image=PerImage(ids, {"psnr_db": tuple(17.0 + i for i in range(len(ids)))}),
     )  # fmt: skip
+
+
+@pytest.fixture
+def diagnosed(result: Result) -> Result:
+    return diagnoses.diagnosed(result)
+
+
+@pytest.fixture
+def of_latents(result: Result) -> Callable[[int], Result]:
+    """What `latents` gives for a VAE with so many latent channels."""
+    return lambda channels: diagnoses.of_latents(result, channels)
+
+
+@pytest.fixture(scope="session")
+def panels() -> tuple[Panel, ...]:
+    return diagnoses.panels()
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_a_large_picture_says_that_it_is_drawn_smaller(monkeypatch: pytest.Monke
     ("image_id", "drawn"), [("Zürich Straße.jpg", "Zürich Straße.jpg"), ("Москва 写.png", "Москва \\u5199.png")]
 )
 def test_a_caption_has_the_letters_that_the_font_has(image_id: str, drawn: str) -> None:
-    assert contact_sheet._drawable(image_id) == drawn
+    assert contact_sheet.drawable(image_id) == drawn
     one, other = (grid([Shown(name, "worst", 20.0, picture(64, 64), picture(64, 64))]) for name in (image_id, "a.png"))
     assert one.tobytes() != other.tobytes()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from vaecheck.render.illustrations import draw
 from vaecheck.render.markdown import escape, paragraph, to_markdown
 from vaecheck.render.printable import printable
-from vaecheck.results.types import Result, SkippedImage
+from vaecheck.results.types import Panel, Result, SkippedImage
 
 parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -74,3 +76,45 @@ def test_snippets_are_fenced_whole(scaled: Callable[[int], Result]) -> None:
     tokens = parser.parse(to_markdown(replace(result, scaling=scaling)))
     assert [token.content.rstrip("\n") for token in tokens if token.type == "fence"] == list(scaling.snippets.values())
     assert "1.077  (95 % interval 1.047 to 1.110)" in to_markdown(result)
+
+
+def test_findings_are_there_and_stay_text(diagnosed: Result) -> None:
+    text = to_markdown(diagnosed)
+    tokens = parser.parse(text)
+    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+    assert headings[1:3] == [
+        "Fault: checkerboard, Checkerboard of the upsampling",
+        "Fault: contrast_shift, Shift of contrast or brightness",
+    ]
+    assert "Info: text_loss, Loss of small text" in headings
+    _, *inside = (tokens[i + 1] for i, token in enumerate(tokens) if token.type == "paragraph_open")
+    paragraphs = [plain(token) for token in inside]
+    assert printable(diagnosed.findings[0].evidence) in paragraphs
+    assert f"Remedy: {diagnosed.findings[0].remedy}" in paragraphs
+    found = cells(text)
+    assert {finding.id for finding in diagnosed.findings if finding.severity == "healthy"} <= set(found)
+    assert "No face was found in 16 pictures. " in text
+    assert "<script" not in text
+
+
+def test_plots_and_panels_stand_beside_what_they_show(
+    diagnosed: Result, panels: Sequence[Panel], tmp_path: Path
+) -> None:
+    text = to_markdown(diagnosed, draw(diagnosed, panels, tmp_path))
+    places = [text.index(words) for words in ("Fault: checkerboard", "](plots/checkerboard_periods.png)",
+              "](panels/checkerboard_card.png)", "Fault: contrast", "Warning: blur", "](plots/blur_spectrum.png)",
+              "## Healthy", "](plots/global_leak_map.png)")]  # fmt: skip
+    assert places == sorted(places)
+    images = [child for token in parser.parse(text) for child in token.children or [] if child.type == "image"]
+    assert len(images) == 5
+    assert images[0].attrs["src"] == "plots/checkerboard_periods.png"
+    other = replace(diagnosed, findings=(), plots=diagnosed.plots[:1])
+    assert "## Plots and pictures\n\n![Plot: " in to_markdown(other, draw(other, (), tmp_path))
+
+
+def test_latents_have_their_evidence_and_every_channel(of_latents: Callable[[int], Result]) -> None:
+    text = to_markdown(of_latents(32))
+    assert "## Predict generation quality, as far as is published" in text
+    assert "- sec_25, sec_50: \\|r\\| of about 0.7" in text
+    found = cells(text.split("## Per channel")[1])
+    assert found[31 * 8 : 32 * 8] == ["31", "0.3100", "1.241", "-0.1000", "3.100", "10", "1.00e-05", "1"]

@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from vaecheck.render.illustrations import draw
 from vaecheck.render.page import to_page
 from vaecheck.render.printable import printable
-from vaecheck.results.types import Result, Shown, SkippedImage
+from vaecheck.results.types import Panel, Result, Shown, SkippedImage
 
 
 class Page(HTMLParser):
@@ -159,3 +162,49 @@ def test_a_result_without_a_vae_or_pictures_is_a_page(result: Result) -> None:
     page = Page(to_page(replace(result, kind="score", vae=None, yardsticks=(), unet_cost=(), settings={})))
     assert "24.31 dB" in page.text
     assert page.attributes("img") == []
+
+
+def test_a_diagnosis_with_and_without_pictures(diagnosed: Result, panels: Sequence[Panel], tmp_path: Path) -> None:
+    bare = Page(to_page(diagnosed))
+    assert bare.attributes("img") == []
+    html = to_page(diagnosed, illustrated=draw(diagnosed, panels, tmp_path))
+    page = Page(html)
+    for shown in (page, bare):
+        order = ["2 faults: checkerboard", "✖ Fault Checkerboard", "✖ Fault Shift of contrast", "▲ Warning Blur",
+                 "→ Info Loss of small text", "Follows from checkerboard", "✓ Healthy 13 of the probes", "Not measured",
+                 "No face was found", "Settings"]  # fmt: skip
+        places = [shown.text.index(words) for words in order]
+        assert places == sorted(places)
+        for finding in diagnosed.findings:
+            assert " ".join(printable(finding.evidence).split()) in shown.text
+    images = page.attributes("img")
+    assert len(images) == 5
+    assert all(image["alt"] and image["width"] and image["height"] for image in images)
+    assert all((image["src"] or "").startswith("data:image/png;base64,") for image in images)
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert "<i>" not in html
+    assert not {"script", "link", "iframe", "object", "form", "a"} & {tag for tag, _ in page.tags}
+    assert (
+        html.index("Energy at the periods") < html.index("Shift of contrast or brightness") < html.index("Spectrum of")
+    )
+
+
+def test_severity_is_a_word_and_a_sign(diagnosed: Result) -> None:
+    html = to_page(diagnosed)
+    badges = re.findall(r'<span class="badge">([^<]*)</span>', html)
+    assert badges == ["✖ Fault", "✖ Fault", "▲ Warning", "▲ Warning", "→ Info", "✓ Healthy"]
+
+
+@pytest.mark.parametrize("channels", [4, 32])
+def test_latents_are_a_page(of_latents: Callable[[int], Result], tmp_path: Path, channels: int) -> None:
+    result = of_latents(channels)
+    html = to_page(result, illustrated=draw(result, (), tmp_path))
+    text = Page(html).text
+    order = ["In short.", "Predict generation quality, as far as is published", "Spectral energy above a quarter",
+             "sec_25, sec_50: |r| of about 0.7", "Describe the latents", "Effective rank", "Per channel, raw latents",
+             "Plots and pictures"]  # fmt: skip
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert html.index("Correlation of the channels") < html.index("Describe the latents") < html.index("Histograms")
+    assert html.count('<th scope="row" class="number">') == channels

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.render import diagnoses
 from vaecheck.render.markdown import to_markdown
 from vaecheck.render.page import to_page
 from vaecheck.render.terminal import show
@@ -216,3 +217,93 @@ def test_a_score_without_a_vae_and_a_bench_are_shown(result: Result) -> None:
     assert "bicubic" not in text
     bench = replace(score, kind="bench", vae=result.vae)
     assert "Encodes 41.2 images/s" in shown_as(bench, 80)
+
+
+@pytest.mark.parametrize("width", [50, 80, 132, 200])
+def test_a_diagnosis_is_whole_at_every_width(diagnosed: Result, width: int) -> None:
+    text = shown_as(diagnosed, width, out=Path("out"))
+    flat = unwrapped(text)
+    assert max(map(len, text.splitlines())) <= width
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []
+    assert "\x1b" not in text
+    for finding in diagnosed.findings:
+        assert finding.id in flat
+        if finding.severity != "healthy":
+            assert unwrapped(finding.evidence.replace("\x1b", "\\x1b")) in flat
+            assert unwrapped(finding.remedy) in flat
+    assert flat.count("Limit from:") == 4
+    assert (
+        "FAULT checkerboard: Checkerboard of the upsampling 9.31 times the neighbouring frequencies, limit: at most 2 "
+        in flat
+    )
+    assert "INFO text_loss: Loss of small text 12.5 dB, limit: at least 15 Follows from checkerboard;" in flat
+    order = ["2 faults: checkerboard", "FAULT check", "FAULT contrast", "WARNING blur", "INFO text", "Healthy (13)"]
+    places = [flat.index(words) for words in [*order, "Not measured (1)"]]
+    assert places == sorted(places)
+
+
+def test_the_healthy_are_a_compact_table(diagnosed: Result) -> None:
+    lines = [line.split() for line in shown_as(diagnosed, 80).splitlines()]
+    assert ["colour_shift", "0.004", "≤", "0.25", "share", "of", "it"] in lines
+    assert ["posterior_collapse", "0.008", "≤", "0.25", "share", "of", "it"] in lines
+
+
+def test_a_fault_names_the_files_that_show_it(diagnosed: Result) -> None:
+    drawn = {"plot:blur:a": "plots/a.png", "panel:blur:b": "panels/b.png", "result": "result.json"}
+    text = shown_as(replace(diagnosed, artifacts=drawn), 80, out=Path("runs"))
+    assert f"  See {Path('runs/plots/a.png')}\n  See {Path('runs/panels/b.png')}\n" in text
+    assert text.endswith(
+        f"Written\n  {Path('runs/result.json')}\n  {Path('runs/plots')} (1 picture)\n"
+        f"  {Path('runs/panels')} (1 picture)\n"
+    )
+
+
+def test_a_diagnosis_in_ascii(diagnosed: Result) -> None:
+    text = shown_as(diagnosed, 80, "ascii")
+    assert "FAULT checkerboard" in text
+    assert "<= 0.25" in text
+
+
+@pytest.mark.parametrize("width", [50, 80, 132, 200])
+@pytest.mark.parametrize("channels", [1, 4, 32])
+def test_latents_are_whole_at_every_width(of_latents: Callable[[int], Result], width: int, channels: int) -> None:
+    result = of_latents(max(2, channels))
+    result = replace(result, channels=result.channels[:channels])
+    text = shown_as(result, width)
+    flat = unwrapped(text)
+    assert max(map(len, text.splitlines())) <= width
+    for measure in result.measures.values():
+        assert measure.name in flat
+        assert unwrapped(measure.reason) in flat
+        if measure.value is not None:
+            assert unwrapped(measure.evidence) in flat
+    order = ["Predict generation quality", "Describe the latents", "Evidence", "Per channel", "Notes"]
+    places = [flat.index(words) for words in order]
+    assert places == sorted(places)
+    assert "no figure may be set beside that of latents of another shape" in flat
+
+
+def test_channels_are_a_table_where_one_fits(of_latents: Callable[[int], Result]) -> None:
+    lines = [line.split() for line in shown_as(of_latents(32), 80).splitlines()]
+    assert ["channel", "mean", "std", "skew", "kurtosis", "snr", "dB", "share", "active"] in lines
+    assert ["31", "0.3100", "1.241", "-0.1000", "3.100", "10", "1.00e-05", "1"] in lines
+    narrow = shown_as(of_latents(32), 50)
+    assert ["31", "0.3100", "1.241", "-0.1000", "3.100"] in [line.split() for line in narrow.splitlines()]
+    assert ["31", "10", "1.00e-05", "1"] in [line.split() for line in narrow.splitlines()]
+    assert "28 more channels in result.json" in unwrapped(narrow)
+
+
+def test_channels_with_many_figures_lie_on_their_side(of_latents: Callable[[int], Result]) -> None:
+    result = of_latents(4)
+    many = tuple({**one, **{f"autocorrelation_{i}": i / 7 for i in range(9)}} for one in result.channels)
+    lines = [line.split() for line in shown_as(replace(result, channels=many), 80).splitlines()]
+    assert ["channel", "0", "1", "2", "3"] in lines
+    assert ["posterior", "snr", "dB", "41", "40", "39", "38"] in lines
+    assert ["kurtosis", "3.100", "-", "3.100", "3.100"] in lines
+
+
+def test_titles_and_findings_of_another_version_are_shown(diagnosed: Result) -> None:
+    strange = replace(diagnosed.findings[0], id="of_[tomorrow]", unit="", limit=None)
+    flat = unwrapped(shown_as(replace(diagnosed, findings=(strange,)), 80))
+    assert "FAULT of_[tomorrow]: of [tomorrow] 9.31 Of 16 pictures" in flat
+    assert diagnoses.LIMIT_SOURCE in flat

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from vaecheck.render.verdict import judge, verdict
-from vaecheck.results.types import Measure, Result
+from vaecheck.render.verdict import Verdict, judge, verdict
+from vaecheck.results.types import Finding, Measure, Result, Severity
 
 
 def test_a_vae_above_the_linear_codec_is_fine_and_unreliable_figures_are_named(result: Result) -> None:
@@ -147,3 +147,53 @@ def test_a_yardstick_without_a_value_is_not_compared(result: Result) -> None:
     linear = replace(result.yardsticks[1], measures={"psnr_db": nothing})
     assert judge("psnr_db", result.measures["psnr_db"], (linear,)) == ""
     assert verdict(replace(result, yardsticks=(linear,))).level == "info"
+
+
+def diagnosis(result: Result, *severities: Severity) -> Verdict:
+    found = [Finding(f"probe_{i}", one, 1.0, 0.5, "", "", f"Mend {i}.") for i, one in enumerate(severities)]
+    return verdict(replace(result, kind="diagnose", findings=tuple(found)))
+
+
+def test_faults_come_first_with_what_to_mend_first(result: Result, diagnosed: Result) -> None:
+    found = verdict(diagnosed)
+    assert found.level == "bad"
+    assert found.sentence.startswith("2 faults: checkerboard, contrast_shift. Mend checkerboard first: Replace ")
+    assert found.sentence.endswith(
+        " What may follow from these: text_loss. Also 2 warnings: blur, latent_scale; 1 probe could not measure."
+    )
+    assert diagnosis(result, "fault", "healthy").sentence == "1 fault: probe_0. Mend 0."
+
+
+def test_warnings_are_told_as_limits(result: Result) -> None:
+    assert diagnosis(result, "warning", "warning", "healthy", "unavailable") == Verdict(
+        "No fault; 2 warnings (limits of its capacity, or risks): probe_0, probe_1; 1 could not be measured.", "caution"
+    )
+    assert "1 warning (a limit of its capacity, or a risk): probe_0." in diagnosis(result, "warning").sentence
+
+
+def test_health_is_said_with_what_was_not_measured(result: Result) -> None:
+    healthy: tuple[Severity, ...] = ("healthy",) * 18
+    assert diagnosis(result, *healthy, "unavailable") == Verdict(
+        "Healthy: no fault and no warning in 19 probes; 1 could not be measured.", "good"
+    )
+    assert diagnosis(result, "healthy").sentence == "Healthy: no fault and no warning in 1 probe."
+    nothing = diagnosis(result, "unavailable", "unavailable")
+    assert nothing.level == "info"
+    assert "no probe could measure" in nothing.sentence
+    assert diagnosis(result).level == "info"
+
+
+def test_latents_are_told_without_pass_or_fail(of_latents: Callable[[int], Result]) -> None:
+    found = verdict(of_latents(4))
+    assert found == Verdict(
+        "Latents of 4 × 32 × 32: std 0.931, effective rank 3.412 of 4, 1 dead channel. Of what goes with generation "
+        "quality, as far as is published: sec_25 0.4012 share, sec_50 0.1212 share, equivariance_rotation 0.8876. "
+        "There is no pass or fail here, and no figure may be set beside that of latents of another shape.",
+        "info",
+    )
+
+
+def test_latents_without_figures_claim_nothing(of_latents: Callable[[int], Result]) -> None:
+    sentence = verdict(replace(of_latents(4), measures={}, vae=None)).sentence
+    assert sentence.startswith("Latents. There is no pass or fail")
+    assert "generation" not in sentence

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from vaecheck import __version__
-from vaecheck.cli import bench, demo, diagnose, doctor, explain, reconstruct, scale_factor, score, train, vaes, weights
+from vaecheck.cli import (
+    bench,
+    demo,
+    diagnose,
+    doctor,
+    explain,
+    latents,
+    reconstruct,
+    scale_factor,
+    score,
+    train,
+    vaes,
+    weights,
+)
 from vaecheck.cli.screen import said
 from vaecheck.errors import VaecheckError
 from vaecheck.memory import keep_freed_memory
@@ -46,6 +59,7 @@ def root(
 
 app.command("reconstruct")(reconstruct.command)
 app.command("scale-factor")(scale_factor.command)
+app.command("latents")(latents.command)
 app.command("diagnose")(diagnose.command)
 app.command("score")(score.command)
 app.command("bench")(bench.command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -101,9 +101,14 @@ def _past(value: float, band: tuple[float | None, float | None]) -> tuple[float,
 
 
 def _beyond(value: float, limit: float, upward: bool) -> float:
-    """value / limit - 1 going up and limit / value - 1 going down; for what is not positive, the distance."""
-    if value > 0 and limit > 0:
+    """value / limit - 1 going up and limit / value - 1 going down; against a limit that is not positive, the distance.
+
+    Why zero is farthest below a positive limit: a figure that falls towards it grows past the limit without end.
+    """
+    if limit > 0 and (value > 0 or upward):
         past = value / limit - 1 if upward else limit / value - 1
+    elif limit > 0:
+        past = FARTHEST
     else:
         past = (value - limit if upward else limit - value) / (abs(limit) or 1.0)
     return min(max(past, -FARTHEST), FARTHEST)
@@ -224,6 +229,14 @@ class Subject:
         return joined(
             self._guarded(lambda: self.room.through("decode", self.vae, self.vae.decode, latents.to(self.device)))
         )
+
+    def decode_gradients(self, latents: Tensor, directions: Sequence[Tensor]) -> list[Tensor] | None:
+        """LoadedVAE.decode_gradients; None where the decoder cannot be differentiated, or does not fit into memory."""
+        try:
+            found = self.vae.decode_gradients(latents.to(self.device), directions)
+        except Exception:  # whatever the model raises: a probe then works without gradients
+            return None
+        return found if all(bool(one.isfinite().all()) for one in found) else None
 
     def round_trip(self, pixels: Tensor) -> Tensor:
         """What comes back by way of the posterior means, float32, not clamped, on the device."""

@@ -1,4 +1,4 @@
-"""Grids of original, reconstruction and amplified difference, to be judged by eye.
+"""Grids of original, reconstruction and amplified difference, and panels of findings, to be judged by eye.
 
 Why one fixed amplification: a difference stretched to its own maximum makes every VAE look equally bad, and
 two grids could not be compared.
@@ -7,7 +7,7 @@ two grids could not be compared.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
+from PIL.PngImagePlugin import PngInfo
 
 from vaecheck.errors import InputError
 from vaecheck.render.printable import printable, shortened
 from vaecheck.results.files import write_atomically
-from vaecheck.results.types import Shown
+from vaecheck.results.types import Panel, Shown
 
 AMPLIFICATION = 4
 LARGEST_SIDE = 512
@@ -34,6 +35,7 @@ _NEUTRAL = (128, 128, 128)
 _NO_LETTER = "\uffff"
 _MARGIN, _GAP = 16, 8
 _STRIP, _GROUP, _CAPTION = 36, 40, 28
+_PANEL_WIDTH, _PANEL_SIDE, _WIDEST_LABEL = 1200, 160, 240
 _Array = NDArray[np.uint8]
 
 
@@ -82,10 +84,49 @@ def strip(shown: Shown, largest_side: int = LARGEST_SIDE, factor: int | None = N
     return sheet
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG that appears whole or not at all."""
+def panel(shown: Panel) -> Image.Image:
+    """The panel's pictures side by side under their labels, in as many rows as a page is wide for, under its title.
+
+    8-bit RGB (H, W, 3) or grey (H, W) in, an RGB picture out. All are enlarged by one whole factor where the largest
+    is small, or made smaller where it is above 512 pixels; the title says so. Raises InputError without pictures.
+    """
+    arrays = [np.asarray(array, dtype=np.uint8) for _, array in shown.images]
+    longest = max((side for array in arrays for side in array.shape[:2]), default=0)
+    if longest == 0:
+        raise InputError(f"the panel {shown.name} has no pictures", hint="Please report this as a bug of vaecheck.")
+    factor = -(-_PANEL_SIDE // longest) if longest < _PANEL_SIDE else min(1.0, LARGEST_SIDE / longest)
+    pictures = [_scaled(Image.fromarray(array).convert("RGB"), factor) for array in arrays]
+    scaled = f"   (enlarged {factor} times)" if factor > 1 else "   (drawn smaller)" if factor < 1 else ""
+    labels = [drawable(label) for label, _ in shown.images]
+    widest = max(picture.width for picture in pictures)
+    cell = max(
+        widest, min(_WIDEST_LABEL, *(round(font(14).getlength(label)) + _GAP for label in labels)) if labels else 0
+    )
+    return _arranged(f"{drawable(shown.title)}{scaled}", labels, pictures, cell)
+
+
+def captioned(image: Image.Image, note: str, size: int = 16) -> Image.Image:
+    """The picture with a note below it in letters of this size, wrapped to its width; without one the picture."""
+    lines = _lines(drawable(note), image.width - 2 * _MARGIN, size)
+    if not lines:
+        return image
+    step = round(size * 1.4)
+    sheet = Image.new("RGB", (image.width, image.height + len(lines) * step + _MARGIN), _PAPER)
+    sheet.paste(image, (0, 0))
+    pen = ImageDraw.Draw(sheet)
+    for place, line in enumerate(lines):
+        middle = image.height + step // 2 + place * step
+        pen.text((_MARGIN, middle), line, fill=_FAINT, font=font(size), anchor="lm")
+    return sheet
+
+
+def save_png(image: Image.Image, path: Path, words: Mapping[str, str] | None = None) -> None:
+    """Write a PNG that appears whole or not at all. words: text to keep in it, by keyword."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=False, compress_level=1)
+    kept = PngInfo()
+    for keyword, text in (words or {}).items():
+        kept.add_itxt(keyword, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    image.save(buffer, format="PNG", optimize=False, compress_level=1, pnginfo=kept)
     write_atomically(path, buffer.getvalue())
 
 
@@ -110,7 +151,7 @@ def _row(shown: Shown, factor: int, *, window: bool = False) -> _RowOfCells:
         windows, place = _windows(shown, cells[0].size)
         planes += f", window of {shown.planes[place]}" if planes else ""
         cells += windows
-    return _RowOfCells(f"{shortened(_drawable(shown.id), 56)}   {psnr_in_words(shown)}{planes}{note}", cells)
+    return _RowOfCells(f"{shortened(drawable(shown.id), 56)}   {psnr_in_words(shown)}{planes}{note}", cells)
 
 
 def _cells(shown: Shown, largest_side: int, factor: int) -> tuple[tuple[Image.Image, ...], str]:
@@ -162,7 +203,7 @@ def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int
     return int(sums[top, left]), int(top), int(left)
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     r"""Letters that the font lacks are shown as escapes such as \u5199, so that ids stay apart."""
     return "".join(
         letter if letter.isascii() or _has(letter) else letter.encode("ascii", "backslashreplace").decode("ascii")
@@ -173,11 +214,11 @@ def _drawable(text: str) -> str:
 @lru_cache(maxsize=1024)
 def _has(letter: str) -> bool:
     """Whether the font draws more than its sign for an unknown letter."""
-    return bytes(_font(14).getmask(letter)) != bytes(_font(14).getmask(_NO_LETTER))
+    return bytes(font(14).getmask(letter)) != bytes(font(14).getmask(_NO_LETTER))
 
 
-@lru_cache(maxsize=4)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+@lru_cache(maxsize=8)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """DejaVu Sans as matplotlib ships it, which has the alphabets of Europe; else Pillow's own, which has ASCII."""
     spec = find_spec("matplotlib")  # its folder alone: importing it takes a second
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -193,7 +234,7 @@ def _draw(groups: dict[str, list[_RowOfCells]], columns: Sequence[str]) -> Image
         raise InputError("there are no pictures to draw", hint="Measure at least one picture.")
     width = max(SMALLEST_SIDE, *(cell.width for row in rows for cell in row.cells), *map(_name_width, columns))
     sheet_width = 2 * _MARGIN + len(columns) * width + (len(columns) - 1) * _GAP
-    sheet_width = max(sheet_width, 2 * _MARGIN + max(round(_font(14).getlength(row.caption)) for row in rows))
+    sheet_width = max(sheet_width, 2 * _MARGIN + max(round(font(14).getlength(row.caption)) for row in rows))
     lefts = [_MARGIN + place * (width + _GAP) for place in range(len(columns))]
     height = _STRIP + sum(_GROUP + sum(_CAPTION + row.cells[0].height for row in group) for group in groups.values())
     sheet = Image.new("RGB", (sheet_width, height + _MARGIN), _PAPER)
@@ -201,14 +242,14 @@ def _draw(groups: dict[str, list[_RowOfCells]], columns: Sequence[str]) -> Image
 
     pen.rectangle((0, 0, sheet_width, _STRIP - 1), fill=_INK)
     for left, name in zip(lefts, columns, strict=True):
-        pen.text((left, _STRIP // 2), name, fill=_PAPER, font=_font(16), anchor="lm")
+        pen.text((left, _STRIP // 2), name, fill=_PAPER, font=font(16), anchor="lm")
     top = _STRIP
     for title, group in groups.items():
         pen.rectangle((0, top + _GAP, sheet_width, top + _GROUP - 1), fill=_BAND)
-        pen.text((_MARGIN, top + (_GAP + _GROUP) // 2), title, fill=_INK, font=_font(16), anchor="lm")
+        pen.text((_MARGIN, top + (_GAP + _GROUP) // 2), title, fill=_INK, font=font(16), anchor="lm")
         top += _GROUP
         for row in group:
-            pen.text((_MARGIN, top + _CAPTION // 2 + 2), row.caption, fill=_FAINT, font=_font(14), anchor="lm")
+            pen.text((_MARGIN, top + _CAPTION // 2 + 2), row.caption, fill=_FAINT, font=font(14), anchor="lm")
             top += _CAPTION
             for left, cell in zip(lefts, row.cells, strict=True):
                 sheet.paste(cell, (left, top))
@@ -216,5 +257,53 @@ def _draw(groups: dict[str, list[_RowOfCells]], columns: Sequence[str]) -> Image
     return sheet
 
 
+def _arranged(title: str, labels: Sequence[str], pictures: Sequence[Image.Image], cell: int) -> Image.Image:
+    """Labelled pictures in rows of equal length, under a bar with the title."""
+    rows = -(-len(pictures) // max(1, (_PANEL_WIDTH - 2 * _MARGIN + _GAP) // (cell + _GAP)))
+    across = -(-len(pictures) // rows)
+    heads = _lines(title, max(across * (cell + _GAP), 2 * _WIDEST_LABEL), 16)
+    width = 2 * _MARGIN + max([across * (cell + _GAP) - _GAP, *(round(font(16).getlength(line)) for line in heads)])
+    bar, tallest = _STRIP + (len(heads) - 1) * 22, max(picture.height for picture in pictures)
+    sheet = Image.new("RGB", (width, bar + rows * (_CAPTION + tallest + _GAP) + _GAP), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.rectangle((0, 0, width, bar - 1), fill=_INK)
+    for place, line in enumerate(heads):
+        pen.text((_MARGIN, _STRIP // 2 + place * 22), line, fill=_PAPER, font=font(16), anchor="lm")
+    for place, (label, picture) in enumerate(zip(labels, pictures, strict=True)):
+        left = _MARGIN + place % across * (cell + _GAP)
+        top = bar + place // across * (_CAPTION + tallest + _GAP)
+        pen.text((left, top + _CAPTION // 2 + 2), _cut(label, cell), fill=_FAINT, font=font(14), anchor="lm")
+        sheet.paste(picture, (left, top + _CAPTION))
+    return sheet
+
+
+def _scaled(picture: Image.Image, factor: float) -> Image.Image:
+    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+    return (
+        picture
+        if factor == 1
+        else picture.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX)
+    )
+
+
+def _cut(text: str, width: int, size: int = 14) -> str:
+    """As much of the text as is not wider than so many pixels."""
+    for length in range(min(len(text), width), 0, -1):
+        if font(size).getlength(cut := shortened(text, length)) <= width:
+            return cut
+    return ""
+
+
+def _lines(text: str, width: int, size: int = 14) -> list[str]:
+    """The text in lines of at most so many pixels; a longer word is cut."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font(size).getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(_cut(word, width, size))
+    return lines
+
+
 def _name_width(name: str) -> int:
-    return round(_font(16).getlength(name)) + _GAP
+    return round(font(16).getlength(name)) + _GAP

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
-from vaecheck.render import figures, published, tables
+from vaecheck.render import figures, findings, published, tables
+from vaecheck.render.channels import channels
+from vaecheck.render.illustrations import Illustration
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import verdict
 from vaecheck.results.types import Result, Scaling, VAECard
@@ -24,10 +26,11 @@ _OPENS_A_BLOCK = re.compile(r"(?=[#+=-])|(?<=\d)(?=[.)](?:\s|$))")
 _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", "&#58;//"), ("@", "&#64;"))
 
 
-def to_markdown(result: Result) -> str:
+def to_markdown(result: Result, illustrated: Sequence[Illustration] = ()) -> str:
     """The whole report as GitHub-flavoured Markdown; pictures are named by their files beside it."""
     parts = [f"# {escape(tables.title(result))}", f"**{escape(verdict(result).sentence)}**"]
     parts += [paragraph(line) for line in tables.head(result)]
+    parts += _findings(result, illustrated)
     for section in tables.sections(result):
         head = ["metric", "value", "95 % interval", "better", *section.yardsticks, "n", "in words"]
         rows = [
@@ -35,6 +38,12 @@ def to_markdown(result: Result) -> str:
             for row in section.rows
         ]
         parts += [f"## {escape(section.title)}", _table(head, rows)]
+        if section.evidence:
+            parts.append("\n".join(f"- {paragraph(words)}" for words in section.evidence))
+        for row in section.rows:
+            parts += _illustrations(illustrated, row.name)
+    parts += _channels(result)
+    parts += _other_illustrations(result, illustrated)
     parts += _list("Yardsticks", tables.yardstick_notes(result))
     parts += _list("Notes", (f"{note.subject}: {note.reason}" for note in tables.notes(result)))
     parts += _published(result)
@@ -83,6 +92,44 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _list(heading: str, entries: Iterable[str]) -> list[str]:
     lines = [f"- {paragraph(entry)}" for entry in entries]
     return [f"## {heading}", "\n".join(lines)] if lines else []
+
+
+def _findings(result: Result, illustrated: Sequence[Illustration]) -> list[str]:
+    parts = []
+    for one in findings.of_severity(result, "fault", "warning", "info"):
+        parts.append(f"## {one.word}: {escape(one.id)}, {escape(one.title)}")
+        parts += [f"{called}: {escape(words)}" if called else paragraph(words) for called, words in one.details]
+        parts += _illustrations(illustrated, one.id)
+    if healthy := findings.of_severity(result, "healthy"):
+        rows = [[one.id, one.title, one.value, one.limit, one.unit, one.evidence] for one in healthy]
+        parts += ["## Healthy", _table(["id", "what", "value", "limit", "unit", "evidence"], rows)]
+        for one in healthy:
+            parts += _illustrations(illustrated, one.id)
+    if absent := findings.of_severity(result, "unavailable"):
+        rows = [[one.id, one.title, f"{one.evidence} {one.remedy}"] for one in absent]
+        parts += ["## Not measured", _table(["id", "what", "why"], rows)]
+    return parts
+
+
+def _illustrations(illustrated: Iterable[Illustration], about: str) -> list[str]:
+    parts = []
+    for one in illustrated:
+        if one.about == about:
+            parts += [f"![{escape(one.alt)}]({one.file})", *([paragraph(one.note)] if one.note else [])]
+    return parts
+
+
+def _other_illustrations(result: Result, illustrated: Sequence[Illustration]) -> list[str]:
+    """Those that belong to nothing that is listed."""
+    known = {finding.id for finding in result.findings} | set(result.measures)
+    abouts = dict.fromkeys(one.about for one in illustrated if one.about not in known)
+    parts = [part for about in abouts for part in _illustrations(illustrated, about)]
+    return ["## Plots and pictures", *parts] if parts else []
+
+
+def _channels(result: Result) -> list[str]:
+    found = channels(result)
+    return ["## Per channel, raw latents", _table(found.head, found.rows)] if found else []
 
 
 def _published(result: Result) -> list[str]:

@@ -18,6 +18,9 @@ import jinja2
 from PIL import Image
 
 from vaecheck.render import contact_sheet, figures, published, tables
+from vaecheck.render.channels import channels
+from vaecheck.render.findings import of_severity
+from vaecheck.render.illustrations import Illustration, embedded
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import Verdict, is_quality, verdict
 from vaecheck.results.types import Result, Shown
@@ -43,7 +46,12 @@ class Picture:
     small: bool
 
 
-def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | None = None) -> str:
+def to_page(
+    result: Result,
+    shown: Sequence[Shown] = (),
+    grid: Image.Image | None = None,
+    illustrated: Sequence[Illustration] = (),
+) -> str:
     """The report as one HTML document. Pictures come from `shown`, or from a saved grid where there are none."""
     judged = verdict(result)
     skipped = result.data.skipped
@@ -53,7 +61,10 @@ def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | Non
         "title": tables.title(result),
         "vae_name": result.vae.ref if result.vae else "",
         "verdict": judged,
-        "level_word": _LEVEL_WORDS[judged.level],
+        "level_word": _level_word(result, judged),
+        "findings": of_severity(result, "fault", "warning", "info"),
+        "healthy": of_severity(result, "healthy"),
+        "unmeasured": of_severity(result, "unavailable"),
         "facts": tables.head(result),
         "quality": [section for section in sections if is_quality(section.rows[0].name)],
         "others": [section for section in sections if not is_quality(section.rows[0].name)],
@@ -64,6 +75,7 @@ def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | Non
         "unet_cost_note": tables.unet_cost_note(result),
         "scaling": tables.scaling_summary(result.scaling, result.vae) if result.scaling else (),
         "channels": tables.channels(result.scaling) if result.scaling else (),
+        "latent_channels": channels(result),
         "intake": tables.intake(result),
         "skipped_heading": f"{figures.count(len(skipped), 'picture')} skipped",
         "skipped": [(picture.id, picture.reason) for picture in skipped[:SKIPPED_SHOWN]],
@@ -75,7 +87,22 @@ def to_page(result: Result, shown: Sequence[Shown] = (), grid: Image.Image | Non
         "environment": tables.environment(result),
     }
     snippets = tuple(result.scaling.snippets.items()) if result.scaling else ()
-    return _template().render(_shown_as_text(context), pictures=pictures, snippets=snippets)
+    drawn = embedded(illustrated)
+    known = {finding.id for finding in result.findings} | {row.name for section in sections for row in section.rows}
+    return _template().render(
+        _shown_as_text(context),
+        pictures=pictures,
+        snippets=snippets,
+        drawn=drawn,
+        other_drawn=[about for about in drawn if about not in known],
+    )
+
+
+def _level_word(result: Result, judged: Verdict) -> str:
+    """Empty for a diagnosis, whose sentence begins with its word."""
+    if result.kind == "diagnose":
+        return ""
+    return "In short" if result.kind == "latents" else _LEVEL_WORDS[judged.level]
 
 
 @cache
@@ -145,6 +172,6 @@ def _shown_as_text(value: Any) -> Any:
         return {key: _shown_as_text(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_shown_as_text(item) for item in value)
-    if isinstance(value, (tables.Section, tables.Row, published.Beside, Verdict)) and is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: _shown_as_text(getattr(value, field.name)) for field in fields(value)})
     return value

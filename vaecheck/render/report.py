@@ -5,13 +5,15 @@ Why result.json comes last: whoever sees it may rely on every file that it names
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from vaecheck.render import contact_sheet
+from vaecheck.render import contact_sheet, illustrations
+from vaecheck.render.drawn import is_drawn
 from vaecheck.render.markdown import to_markdown
 from vaecheck.render.page import to_page
 from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, save, write_atomically
@@ -26,17 +28,24 @@ PAGE_FILE = "report.html"
 def write_report(result: Result, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> Result:
     """Write pictures, reports, per_image.csv and result.json into `out`; returns the result with its `artifacts`.
 
-    Artifacts are file names relative to `out`. With no pictures to show, a grid that the result already names and
-    that lies in `out` is kept. Raises InputError where `out` cannot be written.
+    Artifacts are file names relative to `out`: "plot:ABOUT:NAME" and "panel:ABOUT:NAME" name those of plots and panels.
+    With no pictures to show, a grid that the result already names and that lies in `out` is kept, and with no panels
+    its panels. Raises InputError where `out` cannot be written.
     """
     drawn = (GRID_FILE, WORST_FILE)
-    names = {key: name for key, name in result.artifacts.items() if name not in drawn or (out / name).is_file()}
-    names |= _draw(shown, out)
+    before = _drawn_before(out)
+    illustrated = illustrations.draw(result, panels, out)
+    names = {
+        key: name
+        for key, name in result.artifacts.items()
+        if not is_drawn(name) and (name not in drawn or (out / name).is_file())
+    }
+    names |= _draw(shown, out) | {one.key: one.file for one in illustrated}
     names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "per_image": PER_IMAGE_FILE, "result": RESULT_FILE}
     result = replace(result, artifacts=names)
-    write_atomically(out / MARKDOWN_FILE, to_markdown(result))
-    write_atomically(out / PAGE_FILE, to_page(result, shown, None if shown else _saved_grid(result, out)))
-    for name in set(drawn) - set(names.values()):
+    write_atomically(out / MARKDOWN_FILE, to_markdown(result, illustrated))
+    write_atomically(out / PAGE_FILE, to_page(result, shown, None if shown else _saved_grid(result, out), illustrated))
+    for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
     save(result, out)
     return result
@@ -51,6 +60,15 @@ def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
         contact_sheet.save_png(contact_sheet.worst(shown), out / WORST_FILE)
         names["worst"] = WORST_FILE
     return names
+
+
+def _drawn_before(out: Path) -> tuple[str, ...]:
+    """The plots and panels of the result that `out` held so far: those that are not drawn again are to go."""
+    try:
+        artifacts = json.loads((out / RESULT_FILE).read_text(encoding="utf-8"))["artifacts"]
+        return tuple(name for name in artifacts.values() if isinstance(name, str) and is_drawn(name))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ()
 
 
 def _saved_grid(result: Result, out: Path) -> Image.Image | None:

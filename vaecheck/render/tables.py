@@ -13,6 +13,7 @@ from typing import Any
 from vaecheck.protocols import FITS
 from vaecheck.render import figures
 from vaecheck.render.figures import ABSENT
+from vaecheck.render.titles import title_of
 from vaecheck.render.verdict import is_quality, judge
 from vaecheck.results.types import LatentScaling, Measure, Result, Scaling, VAECard, Yardstick
 from vaecheck.unet_cost import SIDE_MULTIPLE
@@ -23,34 +24,6 @@ RGB, EIGHT_BITS = 3, 255
 PUBLIC_FITS: dict[str, str] = {fit: words for fit, words in FITS.items() if "_" in fit}
 """Fits of protocols that --fit does not take, in words: their names say too little."""
 
-_TITLES = {
-    "psnr_db": "PSNR",
-    "ssim": "SSIM",
-    "lpips_alex": "LPIPS (AlexNet)",
-    "lpips_vgg": "LPIPS (VGG)",
-    "lpips_squeeze": "LPIPS (SqueezeNet)",
-    "rfid": "rFID",
-    "kid": "KID",
-    "psnr_border_db": "PSNR beside the padding",
-    "psnr_inside_db": "PSNR elsewhere in the same pictures",
-    "seam_error_ratio": "Error at the seams of tiles",
-    "tiling_psnr_db": "PSNR of tiles against whole",
-    "kl_nats_per_image": "KL per picture",
-    "kl_nats_per_element": "KL per latent value",
-    "kl_bits_per_pixel": "KL per pixel",
-    "codebook_use": "Codebook used",
-    "codebook_perplexity": "Codebook perplexity",
-    "latent_mean": "Mean of the latents",
-    "latent_std": "Std of the latents",
-    "posterior_std": "Std of the posterior",
-    "latent_shape": "Latent shape",
-    "compression_ratio": "Compression",
-    "encode_images_per_second": "Encoding",
-    "decode_images_per_second": "Decoding",
-    "peak_memory_bytes": "Peak memory",
-    "encode_flops_per_image": "Encoding one picture",
-    "decode_flops_per_image": "Decoding one picture",
-}
 _QUALITY = "Original against reconstruction"
 _EDGES = ("psnr_border_db", "psnr_inside_db", "seam_error_ratio", "tiling_psnr_db")
 _KINDS = {
@@ -58,7 +31,10 @@ _KINDS = {
     "score": "Score",
     "scale-factor": "Scale factor",
     "bench": "Bench",
+    "diagnose": "Diagnosis",
+    "latents": "Latents",
 }
+_ROLES = {"predicts": "Predict generation quality, as far as is published", "describes": "Describe the latents"}
 
 
 @dataclass(frozen=True)
@@ -83,11 +59,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Measures of one theme. yardsticks: the names that head the rows' yardstick cells."""
+    """Measures of one theme. yardsticks: the names that head the rows' yardstick cells.
+
+    evidence: what the roles of latent measures rest on, once for those that share it: "sec_25, sec_50: ...".
+    """
 
     title: str
     rows: tuple[Row, ...]
     yardsticks: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,13 +83,11 @@ def title(result: Result) -> str:
 
 
 def sections(result: Result) -> tuple[Section, ...]:
-    """The measures by theme; a theme without a measure is left out."""
-    themes: dict[str, list[Measure]] = {_QUALITY: [], "Padding and tiles": [], "Latents": [], "Speed and memory": []}
+    """The measures by theme, and those of `latents` by their role; a theme without a measure is left out."""
+    order = (*_ROLES.values(), _QUALITY, "Padding and tiles", "Latents", "Speed and memory")
+    themes: dict[str, list[Measure]] = {theme: [] for theme in order}
     for name, measure in result.measures.items():
-        speed = name.endswith(("_per_second", "_bytes")) or "_flops" in name
-        edges = "Padding and tiles" if name in _EDGES else "Latents"
-        theme = _QUALITY if is_quality(name) else "Speed and memory" if speed else edges
-        themes[theme].append(measure)
+        themes[_ROLES.get(measure.role) or _theme(name)].append(measure)
     return tuple(_section(theme, measures, result) for theme, measures in themes.items() if measures)
 
 
@@ -313,16 +291,33 @@ def setting_in_words(value: Any) -> str:
     return str(value)
 
 
+def _theme(name: str) -> str:
+    if is_quality(name):
+        return _QUALITY
+    if name.endswith(("_per_second", "_bytes")) or "_flops" in name:
+        return "Speed and memory"
+    return "Padding and tiles" if name in _EDGES else "Latents"
+
+
 def _section(theme: str, measures: list[Measure], result: Result) -> Section:
     yardsticks = result.yardsticks if theme == _QUALITY else ()
     rows = tuple(_row(measure, yardsticks) for measure in measures)
-    return Section(theme, rows, tuple(yardstick.name for yardstick in yardsticks))
+    return Section(theme, rows, tuple(yardstick.name for yardstick in yardsticks), _evidence(measures))
+
+
+def _evidence(measures: list[Measure]) -> tuple[str, ...]:
+    """Of the measures that have a figure."""
+    found: dict[str, list[str]] = {}
+    for measure in measures:
+        if measure.evidence and measure.value is not None:
+            found.setdefault(measure.evidence, []).append(measure.name)
+    return tuple(f"{', '.join(names)}: {words}" for words, names in found.items())
 
 
 def _row(measure: Measure, yardsticks: tuple[Yardstick, ...]) -> Row:
     return Row(
         name=measure.name,
-        title=_title_of(measure.name),
+        title=title_of(measure.name),
         value=figures.value(measure),
         interval=figures.interval(measure),
         better=measure.better or "",
@@ -331,10 +326,6 @@ def _row(measure: Measure, yardsticks: tuple[Yardstick, ...]) -> Row:
         judgement=judge(measure.name, measure, yardsticks),
         status=measure.status,
     )
-
-
-def _title_of(name: str) -> str:
-    return f"Frechet distance, {name.removeprefix('fd_')}" if name.startswith("fd_") else _TITLES.get(name, name)
 
 
 def _yardstick_cell(measure: Measure, yardstick: Yardstick) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rich import box
 from rich.console import Console
@@ -21,17 +22,27 @@ from rich.table import Table
 from rich.text import Text
 
 from vaecheck.render import figures, published, tables
+from vaecheck.render.channels import Channels, channels, turned
+from vaecheck.render.drawn import files_about, is_drawn
+from vaecheck.render.findings import Told, of_severity
 from vaecheck.render.printable import printable
 from vaecheck.render.tables import Row, Section
 from vaecheck.render.verdict import verdict
 from vaecheck.results.types import Result, Scaling, VAECard
 
 WIDE, NARROW = 132, 72
+MOST_READABLE = 110
+"""Characters in a line of the sentences of a finding, however wide the window."""
+MOST_CHANNELS, FEW_CHANNELS = 32, 8
+"""Rows of a table of channels, and of lines where no table fits."""
 SKIPPED_SHOWN = 5
 
 _LEVEL_STYLES = {"good": "bold green", "caution": "bold yellow", "bad": "bold red", "info": "bold"}
+_SEVERITY_STYLES = {"fault": "bold red", "warning": "bold yellow", "info": "bold"}
 _STATUS_STYLES = {"unreliable": "yellow", "unavailable": "dim"}
 _ARROWS = {"higher": "↑", "lower": "↓", "": "–"}
+_PLAINER = {"×": "x", "↑": "higher", "↓": "lower", "–": "-", "…": "...", "≤": "<=", "≥": ">="}
+"""For an encoding that lacks the letter."""
 _COMMAND = re.compile(r"\bvaecheck(?: [^\s;,]+){1,4}")
 _GLUE = "\ue000"
 
@@ -50,8 +61,11 @@ def show(result: Result, console: Console, out: Path | None = None) -> None:
     screen.line(judged.sentence, _LEVEL_STYLES[judged.level])
     if result.scaling is not None:
         screen.scaling(result.scaling, result.vae)
+    screen.findings(result, out)
     for section in tables.sections(result):
         screen.section(section)
+    screen.listed("Evidence", [words for section in tables.sections(result) for words in section.evidence])
+    screen.latent_channels(result)
     screen.listed("Yardsticks", tables.yardstick_notes(result))
     screen.listed("Notes", [f"{note.subject}: {note.reason}" for note in tables.notes(result)])
     screen.published(result)
@@ -59,7 +73,7 @@ def show(result: Result, console: Console, out: Path | None = None) -> None:
     screen.listed("Pictures", _pictures(result))
     screen.listed("Warnings", tables.warnings(result), "yellow")
     if out is not None:
-        screen.listed("Written", [str(out / name) for name in result.artifacts.values()] or [str(out)])
+        screen.listed("Written", _written(result, out))
 
 
 def wrapped(words: str, width: int, indent: str = "", hang: str = "", *, break_long_words: bool = True) -> list[str]:
@@ -91,7 +105,7 @@ class Screen:
         try:
             shown.encode(self.encoding)
         except UnicodeEncodeError:
-            for letter, plain in (("×", "x"), ("↑", "higher"), ("↓", "lower"), ("–", "-"), ("…", "...")):
+            for letter, plain in _PLAINER.items():
                 shown = shown.replace(letter, plain)
             shown = shown.encode(self.encoding, "backslashreplace").decode(self.encoding)
         return Text(shown, style=style, overflow="fold")
@@ -127,8 +141,10 @@ class Screen:
             deeper = "  " if entry.startswith("  ") else ""
             self.line(entry.removeprefix(deeper), style, deeper + "  ", deeper + "    ")
 
-    def table(self, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[Text]]) -> None:
-        """columns: heading, and whether the column holds numbers."""
+    def table(
+        self, columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[Text]], widths: Sequence[int] | None = None
+    ) -> None:
+        """columns: heading, and whether the column holds numbers. widths: of the columns, where headings must fold."""
         named = any(name for name, _ in columns)
         table = Table(
             box=box.SIMPLE_HEAD if named else None,
@@ -138,8 +154,9 @@ class Screen:
             padding=(0, 1, 0, 0),
             header_style="dim",
         )
-        for name, is_number in columns:
-            table.add_column(self.text(name), justify="right" if is_number else "left", overflow="fold")
+        for place, (name, is_number) in enumerate(columns):
+            width = widths[place] if widths else None
+            table.add_column(self.text(name), justify="right" if is_number else "left", overflow="fold", width=width)
         for row in rows:
             table.add_row(*row)
         self.put(table)
@@ -162,6 +179,79 @@ class Screen:
         self.table(columns, rows)
         if not self.is_wide:
             self.listed("In words", [f"{row.name}: {row.judgement}" for row in section.rows if row.says_more])
+
+    def findings(self, result: Result, out: Path | None) -> None:
+        """Faults, warnings and what follows from them as blocks, the healthy as a table, then what is not measured."""
+        for one in of_severity(result, "fault", "warning", "info"):
+            self.line()
+            self.block(one, _SEVERITY_STYLES[one.severity])
+            for path in [out / file for file in files_about(result, one.id)] if out is not None else ():
+                self.whole(f"See {path}", "  ", "    ")
+        if healthy := of_severity(result, "healthy"):
+            self.heading(f"Healthy ({len(healthy)})")
+            self.healthy(healthy)
+        absent = of_severity(result, "unavailable")
+        if absent:
+            self.heading(f"Not measured ({len(absent)})")
+        for one in absent:
+            self.readable(f"{one.id}: {one.evidence} {one.remedy}", "", "  ", "    ")
+
+    def block(self, one: Told, style: str) -> None:
+        self.readable(f"{one.word.upper()} {one.id}: {one.title}", style, "", "  ")
+        for called, words in one.details:
+            self.readable(f"{called}: {words}" if called else words, "", "  ", "    " if called else "  ")
+
+    def readable(self, words: str, style: str, indent: str, hang: str) -> None:
+        """A paragraph no wider than a reader's eye follows."""
+        for line in wrapped(self.text(words).plain, min(self.console.width, MOST_READABLE), indent, hang):
+            self.put(Text(line, style=style, overflow="fold"))
+
+    def healthy(self, found: Sequence[Told]) -> None:
+        if self.console.width < NARROW:
+            self.entries([f"{one.id}: {one.figure or one.evidence}" for one in found])
+            return
+        columns = [("id", False), ("value", True), ("limit", True), ("unit", False)]
+        columns += [("what", False)] * self.is_wide
+        rows = [[one.id, one.value, one.limit, one.unit, *[one.title] * self.is_wide] for one in found]
+        self.table(columns, [[self.text(cell) for cell in row] for row in rows])
+
+    def latent_channels(self, result: Result) -> None:
+        """One row a channel, the notable ones where there are many; on its side or in parts where it is too wide."""
+        found = channels(result, MOST_CHANNELS)
+        if found is None:
+            return
+        self.heading("Per channel, raw latents")
+        columns, tall = _columns(found), _columns(turned(found))
+        if _width(columns) <= self.console.width:
+            self.grouped(found.head, found.rows)
+        elif _width(columns, folded=True) <= self.console.width:
+            self.folded(columns)
+        elif _width(tall) <= self.console.width:
+            self.folded(tall)
+        else:
+            found = channels(result, FEW_CHANNELS) or found
+            self.parts(_columns(found))
+        if found.note:
+            self.line(found.note)
+
+    def parts(self, columns: Sequence[Sequence[str]]) -> None:
+        """A table too wide for the window as tables below each other, each with the first column."""
+        first, *rest = columns
+        part = [first]
+        for column in rest:
+            if len(part) > 1 and _width([*part, column], folded=True) > self.console.width:
+                self.folded(part)
+                self.line()
+                part = [first]
+            part.append(column)
+        self.folded(part)
+
+    def folded(self, columns: Sequence[Sequence[str]]) -> None:
+        """Numbers in a table whose headings have a line for each word, where that is narrower."""
+        narrow = _width(columns) > self.console.width
+        head, *rows = zip(*columns, strict=True)
+        widths = [_cell_width(column, folded=narrow) for column in columns]
+        self.table([(name, True) for name in head], [[self.text(cell) for cell in row] for row in rows], widths)
 
     def published(self, result: Result) -> None:
         beside = published.beside(result)
@@ -197,21 +287,46 @@ class Screen:
                 self.console.print(self.text(line), highlight=False, soft_wrap=True)
 
     def channels(self, scaling: Scaling) -> None:
-        """Channel, mean and std, side by side in as many groups as the window holds."""
         rows = tables.channels(scaling)
-        if not rows:
-            return
-        width = 2 + sum(max(map(len, column)) + 3 for column in zip(*rows, ("channel", "mean", "std"), strict=True))
+        if rows:
+            self.heading("Per channel, raw latents")
+            self.grouped(("channel", "mean", "std"), rows)
+
+    def grouped(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows of numbers, side by side in as many groups as the window holds."""
+        width = 2 + sum(max(map(len, column)) + 3 for column in zip(*rows, head, strict=True))
         across = min(max(1, self.console.width // width), -(-len(rows) // 8))
         down = -(-len(rows) // across)
-        columns = [("channel", True), ("mean", True), ("std", True), ("  ", False)] * across
-        padded = rows + (("", "", ""),) * (across * down - len(rows))
+        columns = [*((name, True) for name in head), ("  ", False)] * across
+        padded = [*rows, *[("",) * len(head)] * (across * down - len(rows))]
         lines = [
             [self.text(cell) for place in range(across) for cell in (*padded[place * down + line], "  ")]
             for line in range(down)
         ]
-        self.heading("Per channel, raw latents")
         self.table(columns[:-1], [line[:-1] for line in lines])
+
+
+def _columns(found: Channels) -> list[tuple[str, ...]]:
+    """Each with its heading first."""
+    return list(zip(found.head, *found.rows, strict=True))
+
+
+def _width(columns: Iterable[Sequence[str]], *, folded: bool = False) -> int:
+    """Of a table with these columns; folded: with a line for each word of a heading."""
+    return sum(_cell_width(column, folded=folded) + 2 for column in columns)
+
+
+def _cell_width(column: Sequence[str], *, folded: bool) -> int:
+    head, *cells = column
+    return max(map(len, [*(head.split() if folded else [head]), *cells]))
+
+
+def _written(result: Result, out: Path) -> list[str]:
+    """Every file, but plots and panels by their folder."""
+    files = [name for name in result.artifacts.values() if not is_drawn(name)]
+    drawn = Counter(PurePosixPath(name).parts[0] for name in result.artifacts.values() if is_drawn(name))
+    folders = [f"{out / folder} ({figures.count(number, 'picture')})" for folder, number in drawn.items()]
+    return [str(out / name) for name in files] + folders or [str(out)]
 
 
 def _in_a_line(row: Row, yardsticks: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from vaecheck.render import figures
 from vaecheck.render.printable import printable, shortened
-from vaecheck.results.types import Measure, Result, Scaling, VAECard, Yardstick
+from vaecheck.results.types import Finding, Measure, Result, Scaling, Severity, VAECard, Yardstick
 
 Level = Literal["good", "caution", "bad", "info"]
 
@@ -21,6 +21,9 @@ BICUBIC_VALUES = 3
 """Values for each f x f patch that the bicubic codec keeps; a VAE with fewer may lose to it."""
 TIE = 1e-6
 """Figures nearer than this are rounding apart: a lossless VAE does not lose to a lossless codec."""
+
+MOST_NAMED = 6
+"""Figures in one sentence."""
 
 _QUALITY = ("psnr_db", "ssim", "lpips_", "rfid", "kid", "fd_")
 _CODECS = {"linear": "a linear codec of the same size", "bicubic": "bicubic down and up by the same f"}
@@ -56,11 +59,15 @@ def judge(name: str, measure: Measure, yardsticks: Sequence[Yardstick]) -> str:
 
 
 def verdict(result: Result) -> Verdict:
-    """Is this VAE good enough on these pictures? Unreliable figures are named first."""
+    """Is this VAE good enough on these pictures? What is wrong with it? How hard are its latents to learn?"""
     if result.scaling is not None:
         return _of_scaling(result.scaling, result.vae)
     if result.kind == "bench":
         return _of_bench(result.measures)
+    if result.kind == "diagnose":
+        return _of_diagnosis(result.findings)
+    if result.kind == "latents":
+        return _of_latents(result)
     return _of_reconstruction(result)
 
 
@@ -139,6 +146,65 @@ def _of_scaling(scaling: Scaling, vae: VAECard | None) -> Verdict:
         interval = " to ".join(figures.number(bound, bounds) for bound in bounds)
         sentence += f" The 95 % interval of 1 / std is {interval}."
     return Verdict(sentence, level)
+
+
+def _of_diagnosis(findings: Sequence[Finding]) -> Verdict:
+    """The faults, and which to mend first; without any, the warnings; and what could not be measured."""
+    by: dict[Severity, list[Finding]] = {}
+    for finding in findings:
+        by.setdefault(finding.severity, []).append(finding)
+    faults, warnings, absent = (by.get(severity, []) for severity in ("fault", "warning", "unavailable"))
+    if len(absent) == len(findings):
+        return Verdict("Nothing is said: no probe could measure anything; see why below.", "info")
+    missing = f"; {len(absent)} could not be measured" if absent else ""
+    if faults:
+        first = f"Mend {faults[0].id} first: " if len(faults) > 1 else ""
+        sentence = f"{figures.count(len(faults), 'fault')}: {_ids(faults)}. {first}{faults[0].remedy}".rstrip()
+        if caused := [finding for finding in by.get("info", []) if finding.follows_from]:
+            sentence += f" What may follow from {'that' if len(faults) == 1 else 'these'}: {_ids(caused)}."
+        if warnings or absent:
+            words = [f"{figures.count(len(warnings), 'warning')}: {_ids(warnings)}"] if warnings else []
+            words += [f"{figures.count(len(absent), 'probe')} could not measure"] if absent else []
+            sentence += f" Also {'; '.join(words)}."
+        return Verdict(sentence, "bad")
+    if warnings:
+        number = figures.count(len(warnings), "warning")
+        said = "a limit of its capacity, or a risk" if len(warnings) == 1 else "limits of its capacity, or risks"
+        return Verdict(f"No fault; {number} ({said}): {_ids(warnings)}{missing}.", "caution")
+    return Verdict(f"Healthy: no fault and no warning in {figures.count(len(findings), 'probe')}{missing}.", "good")
+
+
+def _ids(findings: Sequence[Finding]) -> str:
+    return ", ".join(finding.id for finding in findings)
+
+
+def _of_latents(result: Result) -> Verdict:
+    """What is notable. Why there is no pass and no fail: no published figure of one family holds for another."""
+    measures = {
+        name: one for name, one in result.measures.items() if isinstance(one.value, (int, float)) and one.status == "ok"
+    }
+    shape = result.measures.get("latent_shape")
+    sides = figures.value(shape) if shape is not None and shape.value is not None else ""
+    facts = [
+        f"{words} {figures.value(measures[name], unit=False)}{rest}"
+        for name, words, rest in (
+            ("latent_std", "std", ""),
+            ("effective_rank", "effective rank", f" of {result.vae.latent_channels}" if result.vae else ""),
+        )
+        if name in measures
+    ]
+    if (dead := measures.get("dead_channels")) is not None and isinstance(dead.value, (int, float)) and dead.value:
+        facts.append(figures.count(round(dead.value), "dead channel"))
+    predicting = [one for one in measures.values() if one.role == "predicts"]
+    sentence = f"Latents{f' of {sides}' if sides else ''}{': ' if facts else ''}{', '.join(facts)}."
+    if predicting:
+        figured = ", ".join(f"{one.name} {figures.value(one)}" for one in predicting[:MOST_NAMED])
+        more = f" and {len(predicting) - MOST_NAMED} more" if len(predicting) > MOST_NAMED else ""
+        sentence += f" Of what goes with generation quality, as far as is published: {figured}{more}."
+    return Verdict(
+        f"{sentence} There is no pass or fail here, and no figure may be set beside that of latents of another shape.",
+        "info",
+    )
 
 
 def _of_bench(measures: Mapping[str, Measure]) -> Verdict:

@@ -57,7 +57,7 @@ class Adapted:
 
 
 class LoadedVAE:
-    """A VAE of the protocol: float32 in, float32 out, whatever the model computes in; no gradients.
+    """A VAE of the protocol: float32 in, float32 out, whatever the model computes in; no gradients but on request.
 
     Why inputs are copied: a model that changes its input in place would change what is measured.
 
@@ -167,6 +167,21 @@ class LoadedVAE:
         card, (batch, _, height, width) = self.card, latents.shape
         _expect(pixels, (batch, card.image_channels, height * card.f, width * card.f), f"decode of {card.ref}")
         return pixels
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def decode_gradients(self, latents: Tensor, directions: Iterable[Tensor]) -> list[Tensor]:
+        """For each direction, the gradient by the raw latents of sum(direction * decode(latents)), float32.
+
+        latents: (B, C, h, w). directions: of the decoded pixels' shape. Raises RuntimeError where the decoder, or a
+        part of it, cannot be differentiated, and whatever else the model raises.
+        """
+        given = latents.detach().clone().requires_grad_()
+        pixels: Tensor = self._adapted.decode(given.to(self._dtype, copy=True)).float()
+        return [
+            torch.autograd.grad(pixels, given, direction.to(pixels), retain_graph=True)[0].detach()
+            for direction in directions
+        ]
 
     def _run(self, stage: str, values: Tensor) -> Any:
         """One stage of the model, in its dtype and memory layout, compiled where that works."""

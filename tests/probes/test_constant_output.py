@@ -1,0 +1,90 @@
+"""constant_output on models whose dependence on the picture is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.probes.round_trips import Change, examined, lossless, scenes
+from vaecheck.probes.constant_output import ConstantOutput
+
+FIXED = scenes(1, side=256, seed=9)
+
+
+def fixed(pixels: Tensor) -> Tensor:
+    """One picture whatever goes in."""
+    return FIXED[..., : pixels.shape[-2], : pixels.shape[-1]].expand_as(pixels).clone()
+
+
+def faint(pixels: Tensor) -> Tensor:
+    return 0.2 + 1e-4 * pixels
+
+
+PICTURES = {
+    "many": scenes(8),
+    "two": scenes(2),
+    "one": scenes(1),
+    "flat": torch.full((3, 3, 64, 64), 0.2),
+    "low contrast": 0.2 * scenes(6),
+}
+
+
+@pytest.mark.parametrize("pictures", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pixels: torch.full_like(pixels, -1.0),
+        lambda pixels: torch.zeros_like(pixels),
+        fixed,
+        faint,
+        lambda pixels: 0.3 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1)),
+    ],
+    ids=["black", "grey", "one picture", "a trace", "noise alone"],
+)
+def test_constant_is_a_fault(change: Change, pictures: Tensor) -> None:
+    result = examined(ConstantOutput(), lossless(change), pictures)
+    assert result.finding.severity == "fault"
+    assert result.finding.value == pytest.approx(0.0, abs=0.02)
+    assert result.panels
+
+
+@pytest.mark.parametrize("pictures", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pixels: pixels,
+        lambda pixels: 0.5 * pixels + 0.5,
+        lambda pixels: -pixels,
+        lambda pixels: pixels + 0.2 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1)),
+    ],
+    ids=["lossless", "half the range", "inverted", "noise"],
+)
+def test_what_depends_on_the_picture_is_healthy(change: Change, pictures: Tensor) -> None:
+    assert examined(ConstantOutput(), lossless(change), pictures).finding.severity == "healthy"
+
+
+@pytest.mark.parametrize(("gain", "severity"), [(0.1, "fault"), (0.3, "warning"), (0.6, "healthy")])
+def test_damped_output_returns_the_square_of_the_gain(gain: float, severity: str) -> None:
+    finding = examined(ConstantOutput(), lossless(lambda pixels: gain * pixels + 0.3), scenes(6)).finding
+    assert finding.value == pytest.approx(gain**2, abs=1e-3)
+    assert finding.severity == severity
+
+
+def test_exactly_constant_is_farthest_past_its_limit() -> None:
+    black = examined(ConstantOutput(), lossless(lambda pixels: torch.full_like(pixels, -1.0)), scenes(4)).finding
+    damped = examined(ConstantOutput(), lossless(lambda pixels: 0.2 * pixels), scenes(4)).finding
+    assert black.past_limit > damped.past_limit > 0
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channel_counts(channels: int) -> None:
+    pictures = scenes(4, channels=channels)
+    assert examined(ConstantOutput(), lossless(channels=channels), pictures).finding.severity == "healthy"
+    grey = lossless(torch.zeros_like, channels=channels)
+    assert examined(ConstantOutput(), grey, pictures).finding.severity == "fault"
+
+
+def test_unavailable_where_nothing_is_finite() -> None:
+    finding = examined(ConstantOutput(), lossless(lambda pixels: pixels * torch.nan), scenes(4)).finding
+    assert finding.severity == "unavailable"

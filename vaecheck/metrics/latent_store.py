@@ -1,0 +1,188 @@
+"""The latents of many pictures at once, for what compares pictures with each other: dimension, classes, neighbours.
+
+Why of one shape: distances and covariances are of vectors of one length. The caller says which, from the size that
+all pictures are brought to; a run whose pictures keep their own sizes has none.
+
+Why those with the smallest hashes: at most so many fit into memory, and which must not depend on batches, shards or
+order. Rows are never taken back from their file, so a set of N leaves about K (1 + ln(N / K)) of them there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaecheck.errors import NotEnoughImages
+from vaecheck.metrics.cells import Cell, Rows
+from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.results.types import Measure, Plot
+
+Shape = tuple[int, int, int]
+MOST_PICTURES = 5000
+MOST_BYTES = 2**28
+FITS, NOT_FINITE, OTHER_SHAPE = 0.0, 1.0, 2.0
+OTHER_SHAPES = "figures of other latent shapes are not comparable"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Latents by id. values: (n, C, h, w) float32, finite. of: how many pictures there were in all."""
+
+    ids: tuple[str, ...]
+    values: NDArray[np.float32]
+    of: int
+
+    def normalised(self) -> NDArray[np.float32]:
+        """Every channel with mean 0 and std 1 over all pictures and positions; a constant channel is 0.
+
+        Why: else one channel of a large scale would decide every distance. The study of 86 tokenizers does so too
+        (Zhong et al. 2026, arXiv 2606.03578).
+        """
+        axes = (0, 2, 3)
+        mean = self.values.mean(axes, keepdims=True, dtype=np.float64)
+        std = self.values.std(axes, keepdims=True, dtype=np.float64)
+        scaled = (self.values - mean) / np.where(std > 0, std, 1.0)
+        return np.asarray(scaled, np.float32)
+
+
+class LatentStore:
+    """At most MOST_PICTURES latents of one shape, and at most MOST_BYTES of them: those of the smallest hashes.
+
+    add: latents (B, C, h, w); those with NaN or infinity, and those of another shape, are counted and left out.
+    """
+
+    def __init__(self, shape: Shape, *, seed: int = 0, most: int | None = None) -> None:
+        self.shape = shape
+        self.seed = seed
+        self.most = most or max(2, min(MOST_PICTURES, MOST_BYTES // (4 * math.prod(shape))))
+        self.rows = Rows(math.prod(shape), np.float32)
+        self.fates = Rows(1)
+        self._smallest: list[int] = []  # the hashes kept, negated: a heap whose first is the largest of them
+
+    def add(self, ids: Sequence[str], latents: Tensor) -> list[int]:
+        """The places in the batch of those that were kept."""
+        finite = latents.flatten(1).isfinite().all(1).cpu().numpy()
+        fits = np.full(len(ids), tuple(latents.shape[1:]) == self.shape)
+        self.fates.add(ids, np.select([~finite, ~fits], [NOT_FINITE, OTHER_SHAPE], FITS)[:, None])
+        places = [i for i in np.flatnonzero(finite & fits).tolist() if self._is_kept(ids[i])]
+        if places:
+            values = latents[places].flatten(1).float().cpu().numpy()
+            self.rows.add([ids[i] for i in places], values)
+        return places
+
+    def cells(self) -> dict[str, Cell]:
+        return {"latents": self.rows, "fates": self.fates}
+
+    def kept(self) -> tuple[str, ...]:
+        """The ids that count, sorted."""
+        return tuple(sorted(heapq.nsmallest(self.most, self.rows.ids, key=self._hash)))
+
+    def stored(self) -> Stored:
+        """Raises NotEnoughImages where there is none."""
+        kept = self.kept()
+        if not kept:
+            raise NotEnoughImages(
+                f"none of {len(self.fates)} pictures has finite latents of shape {self.shape}",
+                hint="The weights are broken, or their values overflow in 16 bits: try --dtype float32.",
+            )
+        place_of = {image_id: place for place, image_id in enumerate(self.rows.ids)}
+        values = self.rows.ordered()[[place_of[image_id] for image_id in kept]]
+        return Stored(kept, values.reshape(-1, *self.shape), len(self.fates))
+
+    def caveats(self) -> tuple[str, ...]:
+        """Why figures of these latents are unreliable; empty where nothing was lost."""
+        fates = self.fates.ordered()
+        lost, other = int((fates == NOT_FINITE).sum()), int((fates == OTHER_SHAPE).sum())
+        return (
+            *([f"{lost} of {len(fates)} pictures have NaN or infinity in their latents and are left out"] * (lost > 0)),
+            *([f"{other} pictures have latents of another shape and are left out"] * (other > 0)),
+        )
+
+    def _hash(self, image_id: str) -> int:
+        digest = hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big")
+
+    def _is_kept(self, image_id: str) -> bool:
+        rank = self._hash(image_id)
+        if len(self._smallest) < self.most:
+            heapq.heappush(self._smallest, -rank)
+            return True
+        return -heapq.heappushpop(self._smallest, -rank) != rank
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a reading makes of the latents."""
+
+    measures: tuple[Measure, ...]
+    plots: tuple[Plot, ...] = ()
+
+
+class Reading(Protocol):
+    """Figures of many latents at once. read: pure; `caveats` make every figure unreliable."""
+
+    def read(self, stored: Stored, caveats: tuple[str, ...]) -> Read: ...
+
+
+class LatentReadings:
+    """A metric that keeps latents once and gives what several readings make of them."""
+
+    name = "latent_readings"
+    needs = frozenset({Need.POSTERIOR})
+
+    def __init__(self, store: LatentStore, readings: Sequence[Reading]) -> None:
+        self.store = store
+        self.readings = tuple(readings)
+        self._read: tuple[int, tuple[Read, ...]] = (-1, ())
+
+    def update(self, batch: Batch) -> None:
+        assert batch.latents is not None
+        self.store.add(batch.ids, batch.latents)
+
+    def cells(self) -> Mapping[str, Cell]:
+        return self.store.cells()
+
+    def compute(self) -> tuple[Measure, ...]:
+        return tuple(measure for read in self._reads() for measure in read.measures)
+
+    def plots(self) -> tuple[Plot, ...]:
+        return tuple(plot for read in self._reads() for plot in read.plots)
+
+    def _reads(self) -> tuple[Read, ...]:
+        """Made once for so many pictures: the distances of thousands take seconds."""
+        stored = self.store.stored()
+        if self._read[0] != stored.of:
+            caveats = self.store.caveats()
+            self._read = stored.of, tuple(reading.read(stored, caveats) for reading in self.readings)
+        return self._read[1]
+
+
+def template(
+    name: str,
+    definition: str,
+    *,
+    better: str | None,
+    role: str,
+    evidence: str,
+    unit: str = "",
+) -> Measure:
+    """A latent measure before it is measured: what it is, without a value."""
+    return Measure(
+        name,
+        None,
+        unit,
+        better,  # type: ignore[arg-type]
+        0,
+        definition,
+        status="unavailable",
+        role=role,  # type: ignore[arg-type]
+        evidence=evidence,
+    )

@@ -116,10 +116,13 @@ def matrix(
     """Every case, in several processes, in the order of `cases`."""
     with tempfile.TemporaryDirectory() as kinds:
         found = cases(bases, images, limit, Path(kinds), only)
-        if processes == 1:
-            return [examine(case) for case in found]
         with ProcessPoolExecutor(processes) as pool:
-            return list(pool.map(examine, found))
+            rows = []
+            for row in pool.map(examine, found):
+                rows.append(row)
+                told = "" if row.holds else f": {row.first.severity} {row.first.id}"
+                print(f"{len(rows)} of {len(found)}: {_title(row)}{told}", file=sys.stderr, flush=True)
+            return rows
 
 
 def printed(rows: Sequence[Row]) -> str:

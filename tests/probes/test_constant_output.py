@@ -46,7 +46,7 @@ def test_constant_is_a_fault(change: Change, pictures: Tensor) -> None:
     result = examined(ConstantOutput(), lossless(change), pictures)
     assert result.finding.severity == "fault"
     assert result.finding.value == pytest.approx(0.0, abs=0.02)
-    assert result.panels
+    assert bool(result.panels) == (float(pictures.std()) > 0.01)
 
 
 @pytest.mark.parametrize("pictures", PICTURES.values(), ids=PICTURES)
@@ -88,3 +88,24 @@ def test_other_channel_counts(channels: int) -> None:
 def test_unavailable_where_nothing_is_finite() -> None:
     finding = examined(ConstantOutput(), lossless(lambda pixels: pixels * torch.nan), scenes(4)).finding
     assert finding.severity == "unavailable"
+
+
+def black_where_bright(pixels: Tensor) -> Tensor:
+    """As a half-precision overflow does it."""
+    bright = pixels.mean((1, 2, 3), keepdim=True) > 0.3
+    return torch.where(bright, -1.0, pixels)
+
+
+def test_one_black_picture_of_many_is_a_fault_and_is_shown() -> None:
+    pictures = torch.cat([0.6 * scenes(5) - 0.2, 0.4 * scenes(1, seed=8) + 0.5])
+    result = examined(ConstantOutput(), lossless(black_where_bright), pictures)
+    assert result.finding.severity == "fault"
+    assert result.finding.value == pytest.approx(0.0, abs=1e-6)
+    assert "5.png" in result.finding.evidence
+    assert "1 of 6" in result.finding.evidence
+    assert int(result.panels[0].images[1][1].max()) == 0
+
+
+def test_flat_pictures_among_others_are_not_held_against_it() -> None:
+    pictures = torch.cat([scenes(3), torch.full((1, 3, 64, 64), 0.4)])
+    assert examined(ConstantOutput(), lossless(), pictures).finding.severity == "healthy"

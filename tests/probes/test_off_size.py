@@ -99,9 +99,10 @@ def test_what_breaks_at_another_size_is_a_fault(otherwise: Change, suits: Callab
     assert {line.label for line in result.plots[0].lines} == {"whole view", "along the cut"}
 
 
-def test_half_as_much_noise_again_is_a_warning() -> None:
-    """20 log10(1.3) = 2.3 dB."""
-    finding = found(only_at(at_run_size, lambda pixels: noisy(pixels, 0.05 * (1.3 - 1))))
+def test_somewhat_more_noise_is_a_warning() -> None:
+    """The same noise times 1.4 and 0.05 is 6.4 levels: 10 log10((1.4^2 6.4^2 + 3^2) / (6.4^2 + 3^2)) = 2.5 dB."""
+    finding = found(only_at(at_run_size, lambda pixels: noisy(pixels, 0.4 * 0.05)))
+    assert finding.figures["larger"] == pytest.approx(2.5, abs=0.2)
     assert finding.severity == "warning"
 
 

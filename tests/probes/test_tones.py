@@ -27,7 +27,8 @@ def test_known_matrix_comes_back() -> None:
     assert fit is not None
     torch.testing.assert_close(fit.matrix, MATRIX.double(), atol=1e-4, rtol=0)
     torch.testing.assert_close(fit.offset, OFFSET.double(), atol=1e-4, rtol=0)
-    assert fit.gain == pytest.approx(float(MATRIX.sum(1).median()), abs=1e-4)
+    assert fit.gain == pytest.approx(1.0, abs=1e-4)  # rows sum to 0.95, 0.92 and 1.0: nothing that all share
+    assert fit.shift == 0.0  # offsets of both signs
     assert fit.within == pytest.approx(fit.gain, abs=1e-4)
     assert float(fit.bent.abs().max()) < 1e-4
 
@@ -133,3 +134,23 @@ def test_clouds_card_that_is_refused_is_empty() -> None:
         return pixels
 
     assert of_clouds(subject_of(lossless(refuse), scenes(1))).count == 0
+
+
+@pytest.mark.parametrize(
+    ("gains", "offsets", "gain", "shift"),
+    [
+        ((0.7, 0.7, 0.7), (0.1, 0.1, 0.1), 0.7, 0.1),
+        ((0.7, 0.8, 0.9), (0.1, 0.2, 0.3), 0.9, 0.1),
+        ((1.2, 1.0, 1.0), (0.0, -0.2, 0.0), 1.0, 0.0),
+        ((1.1, 1.2, 1.3), (-0.3, -0.2, -0.1), 1.1, -0.1),
+        ((-1.0, -1.0, -1.0), (0.2, -0.1, -0.1), -1.0, 0.0),
+    ],
+)
+def test_contrast_is_what_all_channels_share(
+    gains: tuple[float, ...], offsets: tuple[float, ...], gain: float, shift: float
+) -> None:
+    tones, pictures = Tones(), scenes(6)
+    tones.add(pictures, through(pictures, torch.diag(torch.tensor(gains)), torch.tensor(offsets)))
+    fit = tones.fit()
+    assert fit is not None
+    assert (fit.gain, fit.shift) == (pytest.approx(gain, abs=1e-3), pytest.approx(shift, abs=1e-3))

@@ -298,7 +298,7 @@ DEFECTS: dict[str, Defect] = {
     "black": Defect("constant_output", **_decoded(one_black, (-9.0,), (0.0,))),
     "coarser": Defect(
         "detail_loss",
-        {"before_encode": partial(coarser, factor=4)},
+        {"before_encode": partial(coarser, factor=8)},
         {"before_encode": partial(coarser, factor=2)},
     ),
     "noise": Defect("noise_artifacts", **_decoded(noisy, (0.12,), (0.03,))),
@@ -376,7 +376,7 @@ DEFECTS: dict[str, Defect] = {
         {"after_decode": partial(own_brightness, strength=0.9)},
         {"after_decode": partial(own_brightness, strength=0.15)},
     ),
-    "strokes": Defect("text_loss", **_decoded(thin_strokes_lost, (5, 0.5), (3, 0.5))),
+    "strokes": Defect("text_loss", **_decoded(thin_strokes_lost, (9, 0.4), (3, 0.5))),
     "skin": Defect("face_loss", **_decoded(skin_smeared, (12,), (4,))),
     "turned": Defect(
         "off_size",
@@ -389,12 +389,12 @@ DEFECTS: dict[str, Defect] = {
 # --- the factories ---------------------------------------------------------------------------------------------------
 
 
-def kl_f8_tiny() -> tuple[nn.Module, float | None]:
+def _kl_f8_tiny() -> tuple[nn.Module, float | None]:
     with resources.as_file(resources.files("vaecheck") / "assets" / "kl-f8-tiny") as folder:
         return KLAutoencoder.load(folder), 0.584659
 
 
-def taef2() -> tuple[nn.Module, float | None]:
+def _taef2() -> tuple[nn.Module, float | None]:
     path = Path(__file__).resolve().parents[2] / "examples" / "taef2.py"
     spec = importlib.util.spec_from_file_location("zoo_taef2", path)
     assert spec is not None
@@ -404,7 +404,7 @@ def taef2() -> tuple[nn.Module, float | None]:
     return module.taef2(), TAEF2_FACTOR
 
 
-BASES: dict[str, Callable[[], tuple[nn.Module, float | None]]] = {"kl_f8_tiny": kl_f8_tiny, "taef2": taef2}
+BASES: dict[str, Callable[[], tuple[nn.Module, float | None]]] = {"kl_f8_tiny": _kl_f8_tiny, "taef2": _taef2}
 
 
 def sick(base: str, defect: str, strength: str) -> nn.Module:

@@ -28,15 +28,16 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     ),
     "posterior_collapse": ("constant_output", "dead_channels", *_OUTPUT, *_CONTENT, *_PASSES),
     "constant_output": (*_OUTPUT, *_CONTENT, *_PASSES, "dead_channels"),
+    "tiling_seams": ("contrast_shift", "colour_shift"),
     "global_leak": ("latent_outliers", "latent_scale", *_OUTPUT, *_CONTENT, "tiling_seams", "off_size"),
     "latent_outliers": ("latent_scale", *_OUTPUT, *_CONTENT, "dead_channels"),
-    "dead_channels": ("latent_scale", *_OUTPUT, *_CONTENT),
+    "dead_channels": ("latent_scale", "constant_output", *_OUTPUT, *_CONTENT),
     "contrast_shift": ("colour_shift", *_CONTENT),
     "colour_shift": _CONTENT,
-    "checkerboard": ("noise_artifacts", *_CONTENT),
+    "checkerboard": ("noise_artifacts", "detail_loss", *_CONTENT),
     "noise_artifacts": ("detail_loss", *_CONTENT),
     "blur": ("detail_loss", *_CONTENT),
-    "detail_loss": ("blur", *_CONTENT),
+    "detail_loss": ("blur", "noise_artifacts", "checkerboard", *_CONTENT),
 }
 """What may follow from each fault, causes first: where two explain each other, the one farther past its limit leads."""
 

@@ -3,8 +3,9 @@
 Why per cent of the range from black to white: sRGB levels are nearly even in perceived lightness, so that 1 % is
 about one unit of L* (CIE 1976), which is just noticeable side by side.
 
-Why these limits: healthy models stay below 0.9 % (XXX). 1.5 % is above
-all of them and is seen side by side. 4 % alone keeps PSNR below 28 dB, and is seen without the original.
+Why these limits: on photographs of 128 to 512 pixels, on drawings and on grey pictures kl-f8-tiny measures 0.1 to
+0.8 % and taef2 0.3 to 0.9. 1.5 % is above all of them and is seen side by side. 4 % alone keeps PSNR below 28 dB, and
+is seen without the original. Blur of 8 pixels reaches 1.3 %.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from vaecheck.results.types import Line, Panel, Plot
 RANGES = (
     (0.5, 0.5, "It seems to answer in [0, 1]: give the model pixels in [-1, 1], and map its output by 2 y - 1."),
     (2.0, -1.0, "Its output seems to be mapped from [0, 1] to [-1, 1] twice: leave out one 2 y - 1."),
+    (255 / 2, 255 / 2, "It seems to answer in [0, 255]: map its output by y * 2 / 255 - 1."),
     (-1.0, 0.0, "The pictures come back inverted: change the sign of the output."),
 )
 """Gain and shift that misused ranges leave, and what mends each."""
@@ -44,7 +46,7 @@ class ContrastShift:
         (None, 1.5),
         (None, 4.0),
         "% of the range from black to white, RMS",
-        "1 % is about one unit of lightness L*, which is just noticeable; healthy models stay below 0.8 % on "
+        "1 % is about one unit of lightness L*, which is just noticeable; healthy models stay below 0.9 % on "
         "photographs, and 4 % alone keeps PSNR below 28 dB.",
     )
     remedy = (
@@ -72,7 +74,7 @@ class ContrastShift:
                 unavailable(self, "No picture and no card came back finite, so there are no levels to compare.")
             )
         levels, moved = tone_curve(fit)
-        value = 50 * math.sqrt(float((moved**2).mean()))
+        value = off_by(moved)
         evidence = (
             f"Over large areas of {self.tones.described}, contrast comes back times {fit.gain:.2f} (inside pictures "
             f"{fit.within:.2f}), and mid grey {50 * abs(fit.shift):.1f} % of the range "
@@ -97,7 +99,11 @@ class ContrastShift:
 
     def _remedy(self, fit: ToneFit) -> str:
         return next(
-            (text for gain, shift, text in RANGES if abs(fit.gain - gain) < NEAR and abs(fit.shift - shift) < NEAR),
+            (
+                text
+                for gain, shift, text in RANGES
+                if max(abs(fit.gain - gain), abs(fit.shift - shift)) < NEAR * max(abs(gain), 1.0)
+            ),
             self.remedy,
         )
 
@@ -106,6 +112,11 @@ class ContrastShift:
             return ()
         note = "Compare how bright large areas are, and how far apart dark and light ones."
         return (Panel("contrast", self.id, f"Levels of {self.worst.id}", self.worst.images(), note),)
+
+
+def off_by(moved: torch.Tensor) -> float:
+    """RMS of what levels in [-1, 1] move by, in % of the range."""
+    return 50 * math.sqrt(float((moved**2).mean()))
 
 
 def tone_curve(fit: ToneFit) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,8 +11,9 @@ Why the weights are put back and not cast back: what was rounded to 16 bits stay
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ from vaecheck.probes.protocol import ModelRefused
 from vaecheck.vae.adapter import Adapted, one_line
 from vaecheck.vae.room import is_out_of_memory
 
-UNINITIALISED = ("empty", "new_empty")
+NOTHING_COMPUTED = ("empty", "new_empty", "lift")
+"""Beginnings of the names of operations whose values are not theirs."""
 ONE_TYPE = ("convolution", "mm", "linear", "scaled_dot_product", "native_", "_norm")
 """Parts of the names of operations that torch refuses where their arguments are of several floating types."""
 
@@ -50,13 +52,13 @@ class Operation:
 class Pass:
     """What one stage of a model gave in one type.
 
-    output: float32. operations: in their order. rounded: how many gave values of a type of 16 bits.
+    output: float32. operations: in their order. narrow: how many gave values of a type of 16 bits.
     mixed: whether torch would refuse it, because it mixes types where one is asked for. same: gave back its input.
     """
 
     output: Tensor
     operations: tuple[Operation, ...]
-    rounded: int
+    narrow: int
     mixed: bool
     same: bool
 
@@ -87,7 +89,7 @@ def run(adapted: Adapted, stage: str, values: Tensor, dtype: torch.dtype, *, emu
     cast = values.to(dtype, copy=True)
     watch = Watch(_names(adapted.module), dtype if emulate else None)
     try:
-        with _same_chance(values.device), watch.modules(), watch:
+        with _same_chance(values.device), _uncompiled(), watch.modules(), watch:
             found: Any = adapted.encode(cast) if stage == "encode" else adapted.decode(cast)
     except VaecheckError as error:
         raise ModelRefused(error.message, hint=error.hint) from error
@@ -96,7 +98,7 @@ def run(adapted: Adapted, stage: str, values: Tensor, dtype: torch.dtype, *, emu
         raise ModelRefused(f"the model {what} in {dtype_name(dtype)}: {one_line(error)}") from error
     output: Tensor = found.mean if stage == "encode" else found
     same = output.shape == cast.shape and bool(torch.equal(output.float(), cast.float()))
-    return Pass(output.float(), tuple(watch.operations), watch.rounded, watch.mixed, same)
+    return Pass(output.float(), tuple(watch.operations), watch.narrow, watch.mixed, same)
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -110,7 +112,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, names: Mapping[int, str], low: torch.dtype | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
-        self.rounded = 0
+        self.narrow = 0
         self.mixed = False
         self._names = names
         self._low = low
@@ -141,7 +143,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = unrounded = func(*args, **kwargs)
         else:
             result, unrounded = self._emulated(func, args, kwargs, given)
-        if given and not plain and not func.__name__.startswith(UNINITIALISED):
+        if given and not plain and not func.__name__.startswith(NOTHING_COMPUTED):
             self._note(func, result, unrounded)
         return result
 
@@ -175,7 +177,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         peak = max(abs(low), abs(high))
         if not peak <= largest and not first.isfinite().all():  # what rounds to the largest value is finite
             peak = math.inf
-        self.rounded += first.dtype in (torch.float16, torch.bfloat16)
+        self.narrow += first.dtype in (torch.float16, torch.bfloat16)
         block = self._running[-1] if self._running else f"operation {func.__name__.split('.')[0]}"
         offset = _offset(first) if self._low is None and first.dtype == torch.float32 else 0.0
         self.operations.append(Operation(block, peak, offset))
@@ -194,6 +196,16 @@ def _same_chance(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         yield
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Why: a model that compiles itself would have torch compile the watching too, for a minute.
+
+    Where no one has loaded the compiler there is nothing to stop, and loading it takes 2 seconds.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 def _replaced(tree: Any, by: Mapping[int, Tensor]) -> Any:

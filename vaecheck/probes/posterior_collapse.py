@@ -86,7 +86,7 @@ class PosteriorCollapse:
         if self.limit.severity(part) != "healthy":
             evidence = (
                 f"{len(collapsed)} of {len(shares)} channels ({named(collapsed)}) are at least "
-                f"{shares[collapsed].min():.0%} noise: a sample of them says next to nothing of the picture."
+                f"{min(shares[collapsed].min(), 0.99):.0%} noise: a sample of them says next to nothing of the picture."
             )
             if not self.signal.stochastic:
                 evidence = f"The latents of {len(collapsed)} of {len(shares)} channels are the same for every picture."

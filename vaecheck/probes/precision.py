@@ -62,7 +62,7 @@ class Trip:
 
 
 class _Precision:
-    """How far the pictures change, in grey levels RMS, when a stage runs in `dtype` and not in float32; the worse stage.
+    """How far the pictures change, in grey levels RMS, when a stage runs in `dtype` instead of float32; the worse one.
 
     sqrt(mean((a - b)^2)) over the reconstructions a and b of all pictures, clamped to [0, 255], not rounded; of a white
     and a black card where that is more.
@@ -98,7 +98,7 @@ class _Precision:
         if not trips:
             why = "Already in float32 every picture comes back with NaN or infinity, so there is nothing to compare."
             return Examined(unavailable(self, why))
-        if not any(one.rounded or one.same for trip in trips for one in trip.low.values()):
+        if not any(one.narrow or one.same for trip in trips for one in trip.low.values()):
             why = f"No operation ran in {self.name}: this model casts by itself, or computes outside torch."
             return Examined(unavailable(self, why))
         return Examined(self._finding(trips, adapted, emulated), (self._plot(trips),))
@@ -184,10 +184,15 @@ class _Precision:
             y_label="largest |value| in float32" if float16 else "rounding / what varies in a channel",
             lines=tuple(line for line in lines if line.x),
             log_y=True,
-            note="A block above the line overflows to infinity, and the picture turns black."
-            if float16
-            else "A block near the line loses what it should carry.",
+            note=self._note(trips),
         )
+
+    def _note(self, trips: Sequence[Trip]) -> str:
+        float16 = self.dtype == torch.float16
+        top = _largest if float16 else _most_rounded
+        named = " and ".join(f"of {stage} {block}" for stage in STAGES if (block := top(trips, stage).block))
+        loss = "overflows to infinity, and the picture turns black" if float16 else "loses what it should carry"
+        return f"Highest is {named}; a block {'above' if float16 else 'near'} the line {loss}."
 
 
 class PrecisionFloat16(_Precision):

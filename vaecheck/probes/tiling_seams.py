@@ -126,8 +126,9 @@ class TilingSeams:
             ),
             key=lambda one: (_GRAVITY.index(one.severity), one.past_limit),
         )
-        every = [*pictures, *cards[1]] if found.limit_source == self.limit.source else [*cards[0], *cards[1]]
-        return Examined(found, panels=(_panel(max(every, key=lambda pair: tone_rms(pair.change)), tiled.side),))
+        at_fault = found.severity != "healthy" and found.limit_source == ON_CARDS.source
+        worst = max([*cards[0], *cards[1]] if at_fault else pictures, key=lambda pair: tone_rms(pair.change))
+        return Examined(found, panels=(_panel(worst, tiled.side),))
 
 
 def tile_side(f: int) -> int:
@@ -218,12 +219,15 @@ def _remedy(side: int, where: str) -> str:
 
 
 def _panel(pair: Pair, side: int) -> Panel:
-    difference = 127.5 + AMPLIFIED * (pair.tiled - pair.whole)
-    shown = zip(("tiled", "whole", f"difference x {AMPLIFIED}"), (pair.tiled, pair.whole, difference), strict=True)
+    images = {
+        "tiled": to_pixels(pair.tiled),
+        "whole": to_pixels(pair.whole),
+        f"difference x {AMPLIFIED}": AMPLIFIED * (to_pixels(pair.tiled) - to_pixels(pair.whole)),
+    }
     return Panel(
         name=TilingSeams.id,
         about=TilingSeams.id,
         title=f"In tiles of {side} pixels, and whole",
-        images=tuple((label, rgb(to_pixels(image))[0]) for label, image in shown),
+        images=tuple((label, rgb(pixels)[0]) for label, pixels in images.items()),
         note="Mid grey on the right is no change; areas of another tone are tiles that do not match.",
     )

@@ -5,9 +5,9 @@ blur, noise and fine artefacts, so that a fault of detail is not told as one of 
 and white has a mean of zero only before it is cut off. Values beyond FARTHEST are cut, so that sums stay finite.
 
 Why a matrix: red, green and blue of the reconstruction are fitted by least squares on those of the original,
-y = x + K (x - m) + d. The row sums of I + K say what a grey becomes, and their median over the channels is the
-contrast that all share (contrast_shift); what is left is colour (colour_shift). A green drift does not move the one,
-nor a loss of contrast the other.
+y = x + K (x - m) + d. The row sums of I + K say what a grey becomes in each channel. What all channels share of that,
+the value nearest to no change between the least and the greatest, is contrast (contrast_shift); what is left is colour
+(colour_shift). A green drift does not move the one, nor a loss of contrast the other.
 
 Why flat pictures are left out: on flat colours a model of photographs drifts by itself (kl-f8-tiny by 0.06, and by
 0.4 at worst), and those who have flat pictures alone are served by the card.
@@ -31,8 +31,8 @@ from vaecheck.pixels import to_float64
 from vaecheck.probes.protocol import ModelRefused, Subject
 
 GRID, FINE_GRID = 8, 32
-FARTHEST = 4.0
-"""Where pixels in [-1, 1] are cut: a doubled range reaches 3."""
+FARTHEST = 1000.0
+"""Where pixels in [-1, 1] are cut: an output in [0, 255] is not."""
 LEVELS = 16
 """Steps of the tone curve from black to white."""
 SMOOTH = 0.1
@@ -79,13 +79,13 @@ class ToneFit:
 
     @property
     def gain(self) -> float:
-        """Of greys, in the middle one of the channels."""
+        """Of greys: what all channels share."""
         return _gain(self.matrix)
 
     @property
     def shift(self) -> float:
-        """Of mid grey, in the middle one of the channels; of pixels in [-1, 1]."""
-        return float(self.offset.median())
+        """Of mid grey: what all channels share; of pixels in [-1, 1]."""
+        return _shared(self.offset, 0.0)
 
 
 class Tones:
@@ -163,10 +163,15 @@ class Tones:
             return 0.0, 0.0
         one = len(self.moments) // 2
         inside = self.moments / self.count - self.places.T @ self.places / (GRID * self.count) ** 2
-        cov, cross = inside[:one, :one], inside[:one, one + 1 :]
-        total = float(cov.trace())
-        returned = float((cross.T @ _inverse(cov) @ cross).trace())
-        return (max(total, 0.0) / one) ** 0.5, returned / total if total > 0 else 0.0
+        std, share = _returned(inside[None, :one, :one], inside[None, :one, one + 1 :])
+        return float(std), float(share)
+
+
+def varied_in_each(original: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+    """As Tones.varied inside each picture, over a finer grid: std and share, float64 (B,) each."""
+    x, y = (_cells(coloured(side), FINE_GRID) for side in (original, reconstruction.clamp(-FARTHEST, FARTHEST)))
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    return _returned(x.mT @ x / x.shape[1], x.mT @ y / x.shape[1])
 
 
 def cloud_side(subject: Subject) -> int:
@@ -220,15 +225,27 @@ def _slopes(moments: Tensor, one: int, means: Tensor | None = None) -> tuple[Ten
 
 
 def _gain(matrix: Tensor) -> float:
-    """Of greys, in the middle one of the channels."""
-    return float(matrix.sum(1).median())
+    """Of greys: what all channels share."""
+    return _shared(matrix.sum(1), 1.0)
+
+
+def _shared(channels: Tensor, unchanged: float) -> float:
+    """The value nearest to no change between the least and the greatest of the channels."""
+    return min(max(unchanged, float(channels.min())), float(channels.max()))
+
+
+def _returned(cov: Tensor, cross: Tensor) -> tuple[Tensor, Tensor]:
+    """The std that cov (B, C, C) has, and the share of its variance that returns by `cross`, cov(x, y): (B,) each."""
+    total = cov.diagonal(dim1=1, dim2=2).sum(1).clamp_min(0.0)
+    back = (cross.mT @ _inverse(cov) @ cross).diagonal(dim1=1, dim2=2).sum(1)
+    return (total / cov.shape[1]).sqrt(), torch.where(total > 0, back / total.clamp_min(1e-12), torch.zeros_like(total))
 
 
 def _inverse(cov: Tensor) -> Tensor:
-    """The inverse in the directions whose variance is seen, zero in others."""
+    """The inverse of (..., C, C) in the directions whose variance is seen, zero in others."""
     variances, axes = torch.linalg.eigh(cov)
     inverse = torch.where(variances > SEEN, 1 / variances.clamp_min(SEEN), torch.zeros_like(variances))
-    return torch.einsum("ij,j,kj->ik", axes, inverse, axes)
+    return torch.einsum("...ij,...j,...kj->...ik", axes, inverse, axes)
 
 
 def _plus(total: Tensor | None, value: Tensor) -> Tensor:

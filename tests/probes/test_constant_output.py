@@ -56,9 +56,10 @@ def test_constant_is_a_fault(change: Change, pictures: Tensor) -> None:
         lambda pixels: pixels,
         lambda pixels: 0.5 * pixels + 0.5,
         lambda pixels: -pixels,
+        lambda pixels: (pixels + 1) * 255 / 2,
         lambda pixels: pixels + 0.2 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1)),
     ],
-    ids=["lossless", "half the range", "inverted", "noise"],
+    ids=["lossless", "half the range", "inverted", "eight bits", "noise"],
 )
 def test_what_depends_on_the_picture_is_healthy(change: Change, pictures: Tensor) -> None:
     assert examined(ConstantOutput(), lossless(change), pictures).finding.severity == "healthy"
@@ -109,3 +110,12 @@ def test_one_black_picture_of_many_is_a_fault_and_is_shown() -> None:
 def test_flat_pictures_among_others_are_not_held_against_it() -> None:
     pictures = torch.cat([scenes(3), torch.full((1, 3, 64, 64), 0.4)])
     assert examined(ConstantOutput(), lossless(), pictures).finding.severity == "healthy"
+
+
+def test_a_dark_picture_that_wrong_levels_crush_to_black_is_no_constant_output() -> None:
+    """A range mapped twice: contrast_shift is the cause, and leads."""
+    pictures = torch.cat([0.5 * scenes(5), 0.15 * scenes(1, seed=8) - 0.6])
+    result = examined(ConstantOutput(), lossless(lambda pixels: (2 * pixels - 1).clamp(-1, 1)), pictures)
+    assert result.finding.figures["constant"] == 1.0
+    assert result.finding.figures["least_inside_a_picture"] < 0.05
+    assert result.finding.severity != "fault"

@@ -78,6 +78,7 @@ def test_other_faults_do_not_move_it(change: Change) -> None:
         (lambda pixels: (pixels + 1) / 2, "[0, 1]"),
         (lambda pixels: 2 * pixels - 1, "twice"),
         (lambda pixels: -pixels, "inverted"),
+        (lambda pixels: (pixels + 1) * 255 / 2, "[0, 255]"),
     ],
 )
 def test_remedy_names_the_range(change: Change, word: str) -> None:

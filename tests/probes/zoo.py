@@ -113,9 +113,10 @@ def noisy(pixels: Tensor, std: float) -> Tensor:
     return pixels + std * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(7)).to(pixels)
 
 
-def ringing(pixels: Tensor, amount: float) -> Tensor:
-    """Sharpened far beyond the original: halos at every edge."""
-    return pixels + amount * (pixels - gaussian_blur(pixels, 1.0))
+def striped(pixels: Tensor, std: float) -> Tensor:
+    """Every row is a little brighter or darker than it should be."""
+    rows = torch.randn(pixels.shape[-2], 1, generator=torch.Generator().manual_seed(9))
+    return pixels + std * rows.to(pixels)
 
 
 def salted(pixels: Tensor, share: float) -> Tensor:
@@ -159,16 +160,18 @@ def nan_where_bright(pixels: Tensor, above: float) -> Tensor:
     return torch.where(bright, torch.full_like(pixels, float("nan")), pixels)
 
 
-def vignette(pixels: Tensor, depth: float) -> Tensor:
-    """Darker towards the border of whatever it is given: of the picture, and of every tile."""
+def ramp(pixels: Tensor, depth: float) -> Tensor:
+    """From darker to brighter over whatever it is given: over the picture, and over every tile anew."""
+    across = torch.linspace(-depth, depth, pixels.shape[-1], device=pixels.device)
+    return pixels + across.to(pixels)
+
+
+def bowl(pixels: Tensor, depth: float) -> Tensor:
+    """Brighter in the middle of whatever it is given and darker at its border, mean zero."""
     height, width = pixels.shape[-2:]
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None]
-    return pixels - depth * (torch.maximum(y.abs(), x.abs()) ** 4).to(pixels)
-
-
-def own_brightness(pixels: Tensor, strength: float) -> Tensor:
-    """Drawn towards mid grey by the mean of whatever it is given."""
-    return pixels - strength * pixels.mean((1, 2, 3), keepdim=True)
+    shape = -(x**2 + y**2)
+    return pixels + depth * (shape - shape.mean()).to(pixels)
 
 
 def thin_strokes_lost(pixels: Tensor, side: int, above: float) -> Tensor:
@@ -303,7 +306,7 @@ DEFECTS: dict[str, Defect] = {
     ),
     "noise": Defect("noise_artifacts", **_decoded(noisy, (0.12,), (0.03,))),
     "salt": Defect("noise_artifacts", **_decoded(salted, (0.02,), (0.002,))),
-    "ringing": Defect("noise_artifacts", **_decoded(ringing, (3.0,), (0.8,))),
+    "stripes": Defect("noise_artifacts", **_decoded(striped, (0.12,), (0.03,))),
     "washed_out": Defect("colour_shift", **_decoded(saturation, (0.4,), (0.85,))),
     "green": Defect("colour_shift", **_decoded(tinted, (0.15,), (0.04,))),
     "swapped": Defect(
@@ -370,12 +373,8 @@ DEFECTS: dict[str, Defect] = {
         {"before_encode": partial(huge_and_back, factor=4e4)},
     ),
     "offset": Defect("precision_bfloat16", **_decoded(offset_and_back, (150.0,), (30.0,))),
-    "vignette": Defect("tiling_seams", **_decoded(vignette, (0.6,), (0.12,))),
-    "brightness": Defect(
-        "tiling_seams",
-        {"after_decode": partial(own_brightness, strength=0.9)},
-        {"after_decode": partial(own_brightness, strength=0.15)},
-    ),
+    "ramp": Defect("tiling_seams", **_decoded(ramp, (0.5,), (0.12,))),
+    "bowl": Defect("tiling_seams", **_decoded(bowl, (0.4,), (0.1,))),
     "strokes": Defect("text_loss", **_decoded(thin_strokes_lost, (9, 0.4), (3, 0.5))),
     "skin": Defect("face_loss", **_decoded(skin_smeared, (12,), (4,))),
     "turned": Defect(

@@ -27,7 +27,9 @@ def command(
     if name is None:
         if json:
             return screen.print_json([asdict(entry) for entry in explanations.explanations()])
-        groups = [(entry.title, (", ".join(entry.names),)) for entry in explanations.explanations()]
+        groups: list[tuple[str, tuple[str, ...]]] = [
+            (entry.title, (", ".join(entry.names),)) for entry in explanations.explanations()
+        ]
     else:
         entry = explanations.explain(name)
         if json:

@@ -35,7 +35,7 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "contrast_shift": ("colour_shift", *_CONTENT),
     "colour_shift": _CONTENT,
     "checkerboard": ("noise_artifacts", "detail_loss", *_CONTENT),
-    "noise_artifacts": ("detail_loss", *_CONTENT),
+    "noise_artifacts": ("detail_loss", "global_leak", "tiling_seams", "off_size", *_CONTENT),
     "blur": ("detail_loss", *_CONTENT),
     "detail_loss": ("blur", "noise_artifacts", "checkerboard", *_CONTENT),
 }

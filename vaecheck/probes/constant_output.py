@@ -3,7 +3,8 @@
 Why the variance over pictures, place by place: one fixed picture has contrast and detail, and only another input
 tells that it is fixed. Why inside each picture too: an overflow blackens some pictures and leaves the others, so the
 least of both is judged; but where the levels of all others are off too, a picture that is crushed to black follows
-from that, and contrast_shift leads. Why only what is linear in the original: noise varies too, and holds nothing of the picture.
+from that, and contrast_shift leads. Why only what is linear in the original: noise varies too, and holds nothing of
+the picture.
 
 Why these limits: over photographs healthy models return 0.94 to 1.04 of the variance, and inside a single one 0.79
 and more (0.74 on slow gradients); blur of 4 pixels leaves 0.54. At 0.15 (contrast times 0.39) a picture can hardly be

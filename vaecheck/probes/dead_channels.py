@@ -12,7 +12,7 @@ Where many channels share the work, so that the median moves it by less than 5, 
 Healthy, on photographs, drawings, grey and flat pictures of 128 to 512 pixels: the weakest of kl-f8-tiny's 4 channels
 moves them by 19 grey levels or more, that of taef2's 32 by 3.9, that of a DCT with 12 channels by 4.7.
 Why 2 % and 20 % at one value: clamps at 2.1 and 0.84 standard deviations of a Gaussian put that many there.
-Healthy: 0.09 % at most (one element of a small sample).
+Healthy: next to none.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ DIRECTIONS = 2
 LEAST, USED = 0.25, 1.0
 TYPICAL = 5.0
 """Grey levels by which the median channel moves a picture, or more."""
+ONE_VALUE = 0.99
 CONSTANT = 1e-6
 """Part of the liveliest channel's variance below which the encoder holds a channel constant."""
 
@@ -115,7 +116,7 @@ class DeadChannels:
         if subject.vae.card.codebook_size is not None or not self.saturation.judged:
             return None
         shares, values = self.saturation.shares()
-        shares = np.where(shares < 1, shares, 0.0)  # a channel of one value is dead, not clamped
+        shares = np.where(shares < ONE_VALUE, shares, 0.0)  # such a channel is dead, not clamped
         worst = int(shares.argmax())
         many = int((shares > 0.02).sum())
         return SATURATED.finding(

@@ -220,14 +220,14 @@ class Subject:
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Posterior:
         """In batches that fit. Raises ModelRefused where the model raises."""
-        parts = self._guarded(lambda: self.room.through("encode", self.vae, self.vae.encode, pixels.to(self.device)))
+        parts = self.guarded(lambda: self.room.through("encode", self.vae, self.vae.encode, pixels.to(self.device)))
         return Posterior.joined(parts)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """In batches that fit. Raises ModelRefused where the model raises."""
         return joined(
-            self._guarded(lambda: self.room.through("decode", self.vae, self.vae.decode, latents.to(self.device)))
+            self.guarded(lambda: self.room.through("decode", self.vae, self.vae.decode, latents.to(self.device)))
         )
 
     def decode_gradients(self, latents: Tensor, directions: Sequence[Tensor]) -> list[Tensor] | None:
@@ -249,7 +249,7 @@ class Subject:
             self._seen[key] = self.round_trip(card.pixels).cpu()
         return self._seen[key]
 
-    def _guarded(self, run: Callable[[], Output]) -> Output:
+    def guarded(self, run: Callable[[], Output]) -> Output:
         try:
             return run()
         except VaecheckError as error:

@@ -12,6 +12,7 @@ were; what the opposite quarter then does is traced to its cell by halving.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ FEWEST = 8
 TRACED = 3.0
 """Grey levels by which a group must move the far quarter to be traced to one cell; healthy ones move it by 0.1 to 2."""
 
+NOISE_MARGIN = 1.1
 STEP = 2.0
 """Standard deviations by which one cell is changed."""
 
@@ -102,22 +104,25 @@ def backward_reach(subject: Subject, latents: Tensor, shown: Tensor, stds: Tenso
     return root * float(_grey_levels(torch.ones(1)) - _grey_levels(torch.zeros(1)))
 
 
-def forward_reach(subject: Subject, latents: Tensor, shown: Tensor, cells: list[Cell], stds: Tensor) -> list[float]:
+def forward_reach(subject: Subject, latents: Tensor, cells: list[Cell], stds: Tensor) -> list[float]:
     """Change of the far pixels, root mean square in grey levels, when each cell alone is changed.
 
     A cell goes two stds towards and past the picture's mean, in each channel: to values that are common, and by as
-    much in a cell whose own value is not.
+    much in a cell whose own value is not. What a decoder that draws noise changes without being given anything else,
+    in a batch of the same size, is taken off.
     """
-    height, width = latents.shape[-2:]
+    (height, width), f = latents.shape[-2:], subject.vae.card.f
     mean = latents.mean((2, 3))[0]
     changed = latents.expand(len(cells), -1, -1, -1).clone()
     for one, (row, column) in zip(changed, cells, strict=True):
         one[:, row, column] -= STEP * torch.where(one[:, row, column] > mean, 1.0, -1.0) * stds.to(mean)
-    moved = _grey_levels(subject.decode(changed)) - _grey_levels(shown)
+    same = latents.expand_as(changed)
+    unchanged = _grey_levels(subject.decode(same))
+    moved, by_itself = (_grey_levels(subject.decode(one)) - unchanged for one in (changed, same))
     found = []
-    for difference, (row, column) in zip(moved, cells, strict=True):
+    for difference, noise, (row, column) in zip(moved, by_itself, cells, strict=True):
         far = far_from(Region(row, row + 1, column, column + 1).distances(height, width))
-        found.append(_root_mean_square(difference, far, subject.vae.card.f))
+        found.append(_above(_root_mean_square(difference, far, f), _root_mean_square(noise, far, f)))
     return found
 
 
@@ -140,6 +145,7 @@ def _groups(subject: Subject, latents: Tensor, shown: Tensor) -> list[_Group]:
     top, bottom = (edge.distances(height, width) == 0 for edge in edges(height, width))
     upper = torch.arange(height) < height // 2
     lower = torch.arange(height) >= height - height // 2
+    by_itself = (_grey_levels(subject.decode(latents)) - _grey_levels(shown))[0]
     groups = []
     for rows, quarter in ((upper, bottom), (lower, top)):
         for turn in ((2, 3), (3,)):
@@ -150,7 +156,8 @@ def _groups(subject: Subject, latents: Tensor, shown: Tensor) -> list[_Group]:
             def moves(cells: Tensor, other: Tensor = other, quarter: Tensor = quarter) -> float:
                 mixed = torch.where(cells.to(latents.device), other, latents)
                 difference = _grey_levels(subject.decode(mixed)) - _grey_levels(shown)
-                return _root_mean_square(difference[0], quarter, subject.vae.card.f)
+                f = subject.vae.card.f
+                return _above(_root_mean_square(difference[0], quarter, f), _root_mean_square(by_itself, quarter, f))
 
             groups.append(_Group(rows[:, None].expand(height, width), moves))
     return groups
@@ -195,6 +202,11 @@ def _traced(group: _Group) -> Cell:
 
 def _grey_levels(pixels: Tensor) -> Tensor:
     return to_image(pixels, Levels.CLAMP).double().cpu()
+
+
+def _above(moved: float, by_itself: float) -> float:
+    """What is left of a change beside what comes by itself, which is independent; the margin is for its estimate."""
+    return math.sqrt(max(moved**2 - NOISE_MARGIN * by_itself**2, 0.0))
 
 
 def _root_mean_square(difference: Tensor, cells: Tensor, f: int) -> float:

@@ -47,7 +47,8 @@ class Saturation:
 
     def shares(self) -> tuple[Channels, Channels]:
         """By channel: the share at the extreme that more sit at, and that value; both (C,)."""
-        shares = np.stack([(count / self._elements).numpy() for _, count in self._sides.values()])
+        # one latent is always the largest
+        shares = np.stack([((count - 1) / self._elements).numpy() for _, count in self._sides.values()])
         values = np.stack([(sign * largest).numpy() for sign, (largest, _) in self._sides.items()])
         side = shares.argmax(0)[None]
         return np.take_along_axis(shares, side, 0)[0], np.take_along_axis(values, side, 0)[0]

@@ -169,7 +169,7 @@ def _in_tiles(subject: Subject, tiled: VAE, pixels: Tensor) -> Tensor:
         posterior = Posterior.joined(subject.room.through("encode", tiled, tiled.encode, pixels))
         return joined(subject.room.through("decode", tiled, tiled.decode, posterior.mode()))
 
-    return subject._guarded(trip)
+    return subject.guarded(trip)
 
 
 def tone_rms(change: Tensor) -> float:

@@ -27,7 +27,8 @@ def test_every_metric_and_finding_has_one_entry_and_no_entry_is_of_nothing() -> 
 
 @pytest.mark.parametrize("entry", explanations.explanations(), ids=lambda entry: entry.names[0])
 def test_an_entry_is_complete(entry: explanations.Explanation) -> None:
-    for field in ("title", "what", "formula", "source", "usual", "mistake"):
+    assert entry.title
+    for field in ("what", "formula", "source", "usual", "mistake"):
         assert len(getattr(entry, field)) > 10, field
     assert entry.role in ("", "predicts", "describes")
     assert bool(entry.role) == bool(entry.evidence)
@@ -38,7 +39,8 @@ def test_the_role_is_the_one_that_the_measure_has() -> None:
     for entry in explanations.explanations():
         for name in entry.names:
             if name in latent_catalogue.NAMES:
-                assert entry.role == latent_catalogue.role(name), name
+                template = latent_catalogue.TEMPLATES[name]
+                assert (entry.role, entry.evidence) == (template.role, template.evidence), name
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:

@@ -19,8 +19,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from tests.probes import pictures, zoo
+from vaecheck.errors import SetupError
+from vaecheck.probes import ocr
 from vaecheck.probes.catalogue import HOMES
 from vaecheck.results.types import Finding
 
@@ -105,7 +108,8 @@ def examine(case: Case) -> Row:
 
     torch.set_num_threads(1)
     settings = Settings(limit=case.limit, offline=True)
-    result, _ = diagnose(case.images, f"{zoo.__file__}:{case.factory}", settings)
+    with mock.patch.object(ocr, "reader", side_effect=SetupError("OCR decides no severity, and takes its time")):
+        result, _ = diagnose(case.images, f"{zoo.__file__}:{case.factory}", settings)
     probe = "" if case.defect == HEALTHY else zoo.DEFECTS[case.defect].probe
     return Row(case.base, case.defect, case.strength, probe, result.findings)
 

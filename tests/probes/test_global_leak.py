@@ -64,7 +64,7 @@ def test_the_reach_of_each_cell_is_the_gain_of_its_leak() -> None:
     others = reach.clone()
     others[ROW, COLUMN] = 0.0
     assert float(others.max()) == 0.0
-    moved = forward_reach(inspected, latents, pixels, [(ROW, COLUMN), (3, 3)], stds)
+    moved = forward_reach(inspected, latents, [(ROW, COLUMN), (3, 3)], stds)
     assert moved[0] == pytest.approx(2 * 0.5 * gain / GREY_LEVEL, rel=0.01)
     assert moved[1] == 0.0
 
@@ -105,6 +105,16 @@ def test_a_decoder_that_cannot_be_differentiated_is_still_examined() -> None:
     result = examined(GlobalLeak(), linear(after_decode=without), PICTURES)
     assert result.finding.severity == "healthy"
     assert "cell_reach" not in {plot.name for plot in result.plots}
+
+
+@pytest.mark.parametrize("std", [0.02, 0.1])
+def test_a_decoder_that_draws_noise_does_not_leak(std: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+
+    def noisy(pixels: Tensor, latents: Tensor) -> Tensor:
+        return pixels + std * torch.randn(pixels.shape, generator=generator)
+
+    assert judged(linear(after_decode=noisy)).severity == "healthy"
 
 
 def seeing(gain: float) -> LoadedVAE:

@@ -5,8 +5,8 @@ what the whole picture needs; a diffusion model that gets this one cell wrong ge
 reaches is in `reach`: pixels that are far from it in decoding, and in encoding cells that are far from what changed.
 
 Why a ratio to other cells: attention and GroupNorm let every cell of a healthy model reach everything, a little.
-Decoding: to the median cell, which counts as 0.2 grey levels at least, since of a model whose cells reach nowhere ten
-times nothing is nothing. So 5 is 1 grey level all over the far picture, a step of 8 bits that shows on flat ground, and
+Decoding: to the median cell (without gradients, the one in the middle), which counts as 0.2 grey levels at least, since
+of a model whose cells reach nowhere ten times nothing is nothing. So 5 is 1 grey level all over the far picture, a step of 8 bits that shows on flat ground, and
 10 is 2 of them. Healthy, at 256 pixels: kl-f8-tiny at most 1.8 (0.35 grey levels), taef2 1.0; at 128 pixels 3.
 Encoding: to what 99 % of the cells stay within, since far black and white move busy cells through the norms more than
 the median; it counts as 0.25 standard deviations at least. Healthy: kl-f8-tiny at most 2.4 and taef2 2.0, on 140
@@ -60,7 +60,7 @@ class GlobalLeak:
         (None, 5.0),
         (None, FAULT),
         "times a typical cell",
-        "5 is one cell that moves the far picture by 1 grey level, the typical one counting as 0.2; 10 is 2 grey levels",
+        "5 is one cell that moves the far picture by 1 grey level (a typical one counts as 0.2), 10 by 2 grey levels",
     )
     remedy = (
         "Raise the KL weight, or penalise latents that vary more than their neighbours, and train again: a diffusion "

@@ -108,21 +108,20 @@ def forward_reach(subject: Subject, latents: Tensor, cells: list[Cell], stds: Te
     """Change of the far pixels, root mean square in grey levels, when each cell alone is changed.
 
     A cell goes two stds towards and past the picture's mean, in each channel: to values that are common, and by as
-    much in a cell whose own value is not. What a decoder that draws noise changes without being given anything else,
-    in a batch of the same size, is taken off.
+    much in a cell whose own value is not. What a decoder that draws noise makes of the same latents twice, in the same
+    batch, is taken off.
     """
     (height, width), f = latents.shape[-2:], subject.vae.card.f
     mean = latents.mean((2, 3))[0]
     changed = latents.expand(len(cells), -1, -1, -1).clone()
     for one, (row, column) in zip(changed, cells, strict=True):
         one[:, row, column] -= STEP * torch.where(one[:, row, column] > mean, 1.0, -1.0) * stds.to(mean)
-    same = latents.expand_as(changed)
-    unchanged = _grey_levels(subject.decode(same))
-    moved, by_itself = (_grey_levels(subject.decode(one)) - unchanged for one in (changed, same))
+    unchanged, again, *moved = _grey_levels(subject.decode(torch.cat([latents, latents, changed])))
     found = []
-    for difference, noise, (row, column) in zip(moved, by_itself, cells, strict=True):
+    for decoded, (row, column) in zip(moved, cells, strict=True):
         far = far_from(Region(row, row + 1, column, column + 1).distances(height, width))
-        found.append(_above(_root_mean_square(difference, far, f), _root_mean_square(noise, far, f)))
+        by_itself = _root_mean_square(again - unchanged, far, f)
+        found.append(_above(_root_mean_square(decoded - unchanged, far, f), by_itself))
     return found
 
 

@@ -204,7 +204,7 @@ def test_dead_and_constant_channels() -> None:
     z[:, 2] *= 0.01
     metric = fed(z)
     assert [c["dead"] for c in metric.channels()] == [0.0, 1.0, 1.0, 0.0]
-    assert value(metric, "dead_channels") == 2
+    assert value(metric, "dead_channel_count") == 2
     constant = metric.channels()[1]
     assert (constant["std"], constant["skew"], constant["saturated_share"]) == (0.0, None, None)
     assert measures(metric)["condition_number"].status == "unavailable"
@@ -220,7 +220,7 @@ def test_constant_latents_have_no_shape_and_say_so(channels: int) -> None:
     for name in ("latent_skew", "latent_kurtosis", "effective_rank", "condition_number", "posterior_snr_db"):
         assert (found[name].status, found[name].value) == ("unavailable", None), name
         assert found[name].reason
-    assert value(metric, "dead_channels") == channels
+    assert value(metric, "dead_channel_count") == channels
     assert value(metric, "active_units") == 0
     assert_json(metric)
 

@@ -137,12 +137,12 @@ def test_viv_is_the_mean_over_classes_of_normalised_latents() -> None:
 def test_viv_of_thin_classes_is_unreliable_and_says_how_many_it_needs() -> None:
     found = read(kronecker(20, np.eye(64), np.eye(2), 3), ids_of([10, 10]))[VIV]
     assert found.status == "unreliable"
-    assert found.reason.startswith("2 of 2 classes have fewer than 33 pictures")
+    assert found.reason.startswith("2 of 2 classes have fewer than 129 pictures")
 
 
 def test_viv_of_large_latents_says_that_no_class_would_do() -> None:
     found = read(kronecker(8, np.eye(1089), np.eye(2), 3), ids_of([4, 4]))[VIV]
-    assert found.reason.startswith("33 x 33 positions of 2 channels need 546 pictures of a class, more than the 513")
+    assert found.reason.startswith("33 x 33 positions of 2 channels need 2179 pictures of a class, more than the 513")
 
 
 def test_lnc_of_classes_that_are_apart_is_one_even_where_one_has_few_pictures() -> None:

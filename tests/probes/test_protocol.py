@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +14,7 @@ from vaecheck.errors import InputError
 from vaecheck.images.synthetic import greys
 from vaecheck.metrics.protocol import Batch
 from vaecheck.probes import catalogue
-from vaecheck.probes.causes import FOLLOWS, ordered
+from vaecheck.probes.causes import DEEP, LOOKS, ordered
 from vaecheck.probes.protocol import FARTHEST, Keeper, Limit, ModelRefused, finite, info, unavailable
 from vaecheck.results.types import Finding
 
@@ -227,18 +230,26 @@ def test_a_warning_explains_nothing() -> None:
 
 
 def test_healthy_and_unavailable_findings_stay_as_they_are() -> None:
-    assert told(
-        finding("non_finite", "fault", 1.0), finding("blur", "healthy"), finding("text_loss", "unavailable")
-    ) == [
+    some = replace(finding("non_finite", "fault", 1.0), value=0.5)
+    assert told(some, finding("blur", "healthy"), finding("text_loss", "unavailable")) == [
         ("non_finite", "fault", ""),
         ("blur", "healthy", ""),
         ("text_loss", "unavailable", ""),
     ]
 
 
+def test_where_nothing_comes_back_nothing_is_called_healthy() -> None:
+    every = replace(finding("non_finite", "fault", 1.0), value=1.0)
+    blind, aside = ordered([every, finding("blur", "healthy"), finding("latent_scale", "healthy")])[1:]
+    assert (blind.severity, blind.value, blind.follows_from) == ("unavailable", None, "non_finite")
+    assert (aside.id, aside.severity) == ("latent_scale", "unavailable")
+    constant = replace(finding("constant_output", "fault", 1.0), value=0.0, figures={"over_pictures": 0.9})
+    assert told(constant, finding("blur", "healthy"))[1] == ("blur", "healthy", "")
+
+
 def test_of_two_that_explain_each_other_the_farther_leads() -> None:
-    assert "detail_loss" in FOLLOWS["blur"]
-    assert "blur" in FOLLOWS["detail_loss"]
+    assert "detail_loss" in LOOKS["blur"]
+    assert "blur" in LOOKS["detail_loss"]
     for blur, detail in ((3.0, 1.0), (1.0, 3.0)):
         found = told(finding("blur", "fault", blur), finding("detail_loss", "fault", detail))
         leader = "blur" if blur > detail else "detail_loss"
@@ -246,18 +257,27 @@ def test_of_two_that_explain_each_other_the_farther_leads() -> None:
         assert found[1][1:] == ("info", leader)
 
 
-@pytest.mark.parametrize("past", [1.0, 2.0])
-def test_no_fault_explains_itself_away(past: float) -> None:
-    """Whatever set of faults there is, one is left."""
-    for names in ([*FOLLOWS], [*catalogue.HOMES]):
-        found = ordered(finding(name, "fault", past) for name in names)
-        assert found[0].severity == "fault"
-        assert all(one.follows_from for one in found if one.severity == "info")
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_whatever_faults_there_are_one_is_left_and_it_explains_the_rest(count: int) -> None:
+    names = [*DEEP, *LOOKS, "text_loss", "latent_scale"]
+    for some in itertools.combinations(names, count):
+        for order in itertools.permutations(range(count)):
+            found = ordered(finding(name, "fault", float(past)) for name, past in zip(some, order, strict=True))
+            faults = {one.id for one in found if one.severity == "fault"}
+            assert faults
+            assert {one.follows_from for one in found if one.severity == "info"} <= faults
 
 
-def test_every_name_in_the_table_is_a_probe() -> None:
-    assert set(FOLLOWS) | {name for names in FOLLOWS.values() for name in names} <= set(catalogue.HOMES)
-    assert all(cause not in FOLLOWS[cause] for cause in FOLLOWS)
+def test_a_small_fault_of_looks_hides_no_great_one() -> None:
+    found = told(finding("checkerboard", "fault", 0.3), finding("noise_artifacts", "fault", 9.0))
+    assert found == [("noise_artifacts", "fault", ""), ("checkerboard", "fault", "")]
+    assert told(finding("text_loss", "fault", 9.0), finding("blur", "fault", 0.3))[1] == ("text_loss", "info", "blur")
+
+
+def test_every_name_in_the_tables_is_a_probe() -> None:
+    for table in (DEEP, LOOKS):
+        assert set(table) | {name for names in table.values() for name in names} <= set(catalogue.HOMES)
+        assert all(cause not in table[cause] for cause in table)
 
 
 def test_info_keeps_its_figure() -> None:

@@ -132,7 +132,7 @@ def of_latents(result: Result, channels: int) -> Result:
         _measure("equivariance_rotation", 0.8876, **equivariance),
         _measure("lnc", None, status="unavailable", reason="there are no class folders", **sec),
         _measure("effective_rank", 3.412, **describes),
-        _measure("dead_channels", 1.0, "channels", **describes),
+        _measure("dead_channel_count", 1.0, "channels", **describes),
         _measure("intrinsic_dimension", 41.2, status="unreliable", reason="of 100 pictures", **equivariance),
     )
     correlation = np.corrcoef(np.random.default_rng(0).standard_normal((channels, 24)))

@@ -19,7 +19,7 @@ def spread_plot(std_of_means: Array, posterior_std: Array | None) -> Plot:
         lines.append(Line("posterior", channels, _floats(posterior_std)))
     return Plot(
         "channel_spread",
-        "dead_channels",
+        "dead_channel_count",
         "bars",
         "Spread of the latent channels",
         "channel",

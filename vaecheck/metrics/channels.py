@@ -100,7 +100,7 @@ TEMPLATES: Mapping[str, Measure] = {
             NO_EVIDENCE,
         ),
         (
-            "dead_channels",
+            "dead_channel_count",
             "channels",
             f"channels whose posterior means have a std below {DEAD:.0%} of the median channel's",
             NO_EVIDENCE,
@@ -132,7 +132,7 @@ class Canvas(Sum):
 
 class ChannelStatistics:
     """latent_skew, latent_kurtosis, channel_correlation, effective_rank, condition_number, active_units,
-    posterior_snr_db, dead_channels and saturated_share; and the figures of each channel.
+    posterior_snr_db, dead_channel_count and saturated_share; and the figures of each channel.
 
     channels: C of the latents. delta: variance over pictures above which a latent element is active.
     Reads posterior.mean and log_var (B, C, h, w), of any sizes. Checked against NumPy and scipy.stats, 1e-9.
@@ -202,7 +202,7 @@ class ChannelStatistics:
             measure("condition_number", found.condition_number(), singular),
             measure("active_units", found.active_units(), "a variance over pictures needs at least two of them"),
             sampled("posterior_snr_db", _snr_db, snr),
-            measure("dead_channels", float(found.dead.sum()), ""),
+            measure("dead_channel_count", float(found.dead.sum()), ""),
             measure("saturated_share", float(mean_where(found.saturated, found.variance > 0)), constant),
         )
 

@@ -35,6 +35,8 @@ Values = NDArray[np.float64]
 
 VIV, LNC = "viv", "lnc"
 MOST_CLASSES, MOST_OF_A_CLASS, LARGEST = 10, 256, 1024
+ROWS = 4
+"""Rows that a class needs for each of its positions: with one VIV was 10 % too high, with 125 1 %."""
 FEWEST, RELIABLE_LNC = 2, 100
 NEIGHBOURS = 5
 FLIPS = 3
@@ -103,9 +105,9 @@ def _viv(latents: NDArray[np.float32], labels: NDArray[np.str_], caveats: Sequen
     groups = [latents[labels == label][:most] for label, _ in by_size]
     values = np.array([velocity_variance(group) for group in groups])
     reasons = list(caveats)
-    thin = sum((len(group) - 1) * channels < height * width for group in groups)
+    thin = sum((len(group) - 1) * channels < ROWS * height * width for group in groups)
     if thin:
-        needed = math.ceil(height * width / channels) + 1
+        needed = math.ceil(ROWS * height * width / channels) + 1
         reasons.append(
             f"{thin} of {len(groups)} classes have fewer than {needed} pictures, what {height} x {width} positions of "
             f"{channels} channels need; their covariances are shrunk towards the identity"

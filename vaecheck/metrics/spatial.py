@@ -290,8 +290,8 @@ def _reaches(length: int | Array, lag: int) -> bool | NDArray[np.bool_]:
 def _length(curve: Array) -> float:
     """Lag at which the curve, 1 at lag 0, falls to 1/e; NaN where it does not.
 
-    Between two lags the logarithm is linear, as for a correlation that decays exponentially; where the second value is
-    not positive, the value itself is.
+    Between two lags the logarithm is linear, as for a correlation that decays exponentially; below lag 1, and where the
+    second value is not positive, the value itself is.
     """
     level = float(np.exp(-1.0))
     before, value_before = 0, 1.0
@@ -299,7 +299,7 @@ def _length(curve: Array) -> float:
         if not np.isfinite(value):
             break
         if value <= level:
-            if value > 0:
+            if value > 0 and before:
                 share = np.log(value_before / level) / np.log(value_before / value)
             else:
                 share = (value_before - level) / (value_before - value)

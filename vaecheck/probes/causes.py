@@ -2,44 +2,49 @@
 
 Why a literal table of causes: a picture that is one grey has lost its detail, its contrast and its text, and a list of
 nineteen faults would hide the one that is to be mended. A finding past its limit that follows from a fault is told as
-`info`, with the cause's id; it is measured again once the cause is mended. Only faults explain: a warning is no cause.
+`info`, with the cause's id; it is measured again once the cause is mended. Only faults explain, and only those that
+stay faults themselves: so whatever is found, one of them is left.
+
+Why two kinds: a fault of DEEP takes the ground from all others, however far past their limits those are. Faults of how
+pictures look are judged from the farthest past its limit downwards, so that a small one never hides a great one; text
+and faces come last, since any of them spoils those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from vaecheck.probes.protocol import info
+from vaecheck.probes.protocol import info, unmeasured
 from vaecheck.results.types import Finding
 
-_OUTPUT = ("detail_loss", "noise_artifacts", "colour_shift", "contrast_shift", "blur", "checkerboard")
+_LOOKS = ("detail_loss", "noise_artifacts", "colour_shift", "contrast_shift", "blur", "checkerboard")
 _CONTENT = ("text_loss", "face_loss")
 _PASSES = ("precision_float16", "precision_bfloat16", "tiling_seams", "off_size", "global_leak")
+_LATENTS = ("latent_scale", "latent_outliers", "dead_channels")
 
-FOLLOWS: dict[str, tuple[str, ...]] = {
-    "non_finite": (
-        "constant_output",
-        *_OUTPUT,
-        *_CONTENT,
-        *_PASSES,
-        "latent_outliers",
-        "dead_channels",
-        "latent_scale",
-    ),
-    "posterior_collapse": ("constant_output", "dead_channels", *_OUTPUT, *_CONTENT, *_PASSES),
-    "constant_output": (*_OUTPUT, *_CONTENT, *_PASSES, "dead_channels"),
-    "tiling_seams": ("contrast_shift", "colour_shift"),
-    "global_leak": ("latent_outliers", "latent_scale", *_OUTPUT, *_CONTENT, "tiling_seams", "off_size"),
-    "latent_outliers": ("latent_scale", *_OUTPUT, *_CONTENT, "dead_channels"),
-    "dead_channels": ("latent_scale", "constant_output", *_OUTPUT, *_CONTENT),
+DEEP: dict[str, tuple[str, ...]] = {
+    "non_finite": ("constant_output", *_LOOKS, *_CONTENT, *_PASSES, *_LATENTS),
+    "posterior_collapse": ("constant_output", *_LOOKS, *_CONTENT, *_PASSES, *_LATENTS),
+    "dead_channels": ("latent_scale", "constant_output", *_LOOKS, *_CONTENT),
+    "constant_output": (*_LOOKS, *_CONTENT, *_PASSES),
+    "global_leak": ("latent_outliers", "latent_scale", *_LOOKS, *_CONTENT, "tiling_seams", "off_size"),
+    "latent_outliers": ("latent_scale", *_LOOKS, *_CONTENT),
+}
+"""What may follow from each, the deepest first; one follows only from those above it."""
+
+LOOKS: dict[str, tuple[str, ...]] = {
     "contrast_shift": ("colour_shift", *_CONTENT),
     "colour_shift": _CONTENT,
     "checkerboard": ("noise_artifacts", "detail_loss", *_CONTENT),
     "noise_artifacts": ("detail_loss", "global_leak", "tiling_seams", "off_size", *_CONTENT),
     "blur": ("detail_loss", *_CONTENT),
     "detail_loss": ("blur", "noise_artifacts", "checkerboard", *_CONTENT),
+    "tiling_seams": ("contrast_shift", "colour_shift"),
 }
-"""What may follow from each fault, causes first: where two explain each other, the one farther past its limit leads."""
+"""What may follow from each where it is farther past its limit; _CONTENT however far."""
+
+BLINDS = ("non_finite", "constant_output")
+"""Faults that leave nothing to measure: what they would explain is not called healthy either."""
 
 _ORDER = ("fault", "warning", "info", "healthy", "unavailable")
 
@@ -47,21 +52,39 @@ _ORDER = ("fault", "warning", "info", "healthy", "unavailable")
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Faults, warnings, info, healthy, unavailable; within each by how far past the limit. What follows is told so."""
     found = list(findings)
-    faults = {one.id: one for one in found if one.severity == "fault"}
-    told = [_told(one, faults) for one in found]
+    causes: list[Finding] = []
+    for fault in sorted((one for one in found if one.severity == "fault"), key=_depth):
+        if _cause(fault, causes) is None:
+            causes.append(fault)
+    told = [one if one in causes else _told(one, causes) for one in found]
     return tuple(sorted(told, key=lambda one: (_ORDER.index(one.severity), -one.past_limit, one.id)))
 
 
-def _told(finding: Finding, faults: Mapping[str, Finding]) -> Finding:
-    """A finding past its limit as what follows from a fault, if it does."""
+def _depth(fault: Finding) -> tuple[int, float, str]:
+    """The order in which faults are judged: DEEP as it stands, then by how far past the limit, then text and faces."""
+    deep = list(DEEP)
+    place = deep.index(fault.id) if fault.id in DEEP else len(deep) + (fault.id in _CONTENT)
+    return place, -fault.past_limit, fault.id
+
+
+def _cause(finding: Finding, causes: Iterable[Finding]) -> str | None:
+    """The first of the causes that the finding follows from."""
+    return next((one.id for one in causes if finding.id in DEEP.get(one.id, LOOKS.get(one.id, ()))), None)
+
+
+def _told(finding: Finding, causes: list[Finding]) -> Finding:
+    """A finding past its limit as what follows from a fault, if it does; a healthy one as unavailable, if it blinds."""
+    if finding.severity == "healthy":
+        blind = next((one.id for one in causes if _blinds(one) and finding.id in DEEP[one.id]), None)
+        return finding if blind is None else unmeasured(finding, blind)
     if finding.severity not in ("fault", "warning"):
         return finding
-    cause = next((name for name in FOLLOWS if name in faults and _follows(finding, faults[name])), None)
+    cause = _cause(finding, causes)
     return finding if cause is None else info(finding, cause)
 
 
-def _follows(finding: Finding, cause: Finding) -> bool:
-    if finding.id not in FOLLOWS[cause.id]:
+def _blinds(fault: Finding) -> bool:
+    """Whether nothing of any picture comes back."""
+    if fault.id not in BLINDS:
         return False
-    mutual = finding.severity == "fault" and cause.id in FOLLOWS.get(finding.id, ())
-    return not mutual or (cause.past_limit, cause.id) > (finding.past_limit, finding.id)
+    return fault.value == 1.0 if fault.id == "non_finite" else fault.figures.get("over_pictures") == fault.value

@@ -21,7 +21,11 @@ from vaecheck.probes.worst import Worst
 from vaecheck.results.types import Line, Panel, Plot
 
 RANGES = (
-    (0.5, 0.5, "It seems to answer in [0, 1]: give the model pixels in [-1, 1], and map its output by 2 y - 1."),
+    (
+        0.5,
+        0.5,
+        "It seems to answer in [0, 1]: either map its output by 2 y - 1, or give its encoder pixels in [-1, 1].",
+    ),
     (2.0, -1.0, "Its output seems to be mapped from [0, 1] to [-1, 1] twice: leave out one 2 y - 1."),
     (255 / 2, 255 / 2, "It seems to answer in [0, 255]: map its output by y * 2 / 255 - 1."),
     (-1.0, 0.0, "The pictures come back inverted: change the sign of the output."),

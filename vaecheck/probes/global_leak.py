@@ -6,8 +6,9 @@ reaches is in `reach`: pixels that are far from it in decoding, and in encoding 
 
 Why a ratio to other cells: attention and GroupNorm let every cell of a healthy model reach everything, a little.
 Decoding: to the median cell (without gradients, the one in the middle), which counts as 0.2 grey levels at least, since
-of a model whose cells reach nowhere ten times nothing is nothing. So 5 is 1 grey level all over the far picture, a step of 8 bits that shows on flat ground, and
-10 is 2 of them. Healthy, at 256 pixels: kl-f8-tiny at most 1.8 (0.35 grey levels), taef2 1.0; at 128 pixels 3.
+of a model whose cells reach nowhere ten times nothing is nothing. So 5 is 1 grey level all over the far picture, a step
+of 8 bits that shows on flat ground, and 10 is 2 of them. Healthy, at 256 pixels: kl-f8-tiny at most 1.8 (0.35 grey
+levels), taef2 1.0; at 128 pixels 3.
 Encoding: to what 99 % of the cells stay within, since far black and white move busy cells through the norms more than
 the median; it counts as 0.25 standard deviations at least. Healthy: kl-f8-tiny at most 2.4 and taef2 2.0, on 140
 photographs, drawings and grey pictures; 3.5 is half as much again, and one cell alone.

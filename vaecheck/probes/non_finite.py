@@ -64,8 +64,8 @@ class NonFinite:
             value = self.pictures / self.count
             evidence = (
                 f"{self.pictures} of {self.count} pictures came back with NaN, infinity or numbers beyond float16 "
-                f"({', '.join(self.first)}); of {self.latents} the latents hold it already, so "
-                f"{'the encoder makes it' if self.latents else 'the decoder makes it'}."
+                f"({', '.join(self.first)}); "
+                f"{self._maker()}."
             )
         elif broken:
             value = len(broken) / tried
@@ -78,6 +78,11 @@ class NonFinite:
             cards = f", and so did {tried} flat cards" if tried else ""
             evidence = f"All {self.count} pictures came back finite{cards}."
         return Examined(self.limit.finding(self, value, evidence, figures=figures))
+
+    def _maker(self) -> str:
+        if self.latents:
+            return f"of {self.latents} the latents hold it already, so the encoder makes it"
+        return "their latents are finite, so the decoder makes it"
 
 
 def sound_latents(posterior: Posterior) -> Tensor:
@@ -100,7 +105,7 @@ def _cards(subject: Subject) -> tuple[int, list[str]]:
     for make in (greys, colours, patches):
         card: Card = make(subject.card_side, subject.image_channels)
         try:
-            sound = sound_pixels(subject.back(card))
+            sound = sound_pixels(subject.back(card)) & sound_latents(subject.encode(card.pixels)).cpu()
         except ModelRefused:
             continue
         tried += len(card.labels)

@@ -228,10 +228,15 @@ def _tried(
         except ModelRefused as error:
             if isinstance(error.__cause__, SetupError):
                 continue  # out of memory says nothing about sizes
-            (wrong if isinstance(error.__cause__, VaecheckError) else refused).append((view, error.message))
+            (wrong if _is_of_shapes(error.__cause__) else refused).append((view, error.message))
         else:
             costs.append(_cost(view, pixels, whole, back, subject.vae.card.f))
     return costs, refused, wrong
+
+
+def _is_of_shapes(error: BaseException | None) -> bool:
+    """Whether what came back had a wrong shape; what the model raised itself is behind an error as its cause."""
+    return isinstance(error, VaecheckError) and error.__cause__ is None
 
 
 def _cost(view: View, pixels: Tensor, whole: Tensor, back: Tensor, f: int) -> Cost:

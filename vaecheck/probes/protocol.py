@@ -62,7 +62,9 @@ class Limit:
         most: Severity = "fault",
         figures: Mapping[str, float | None] | None = None,
     ) -> Finding:
-        """The figure judged. remedy: where it is not the probe's own. most: the gravest that this can be."""
+        """The figure judged; unavailable for NaN. remedy: where it is not the probe's own. most: the gravest there is."""
+        if math.isnan(value):
+            return unavailable(probe, f"The figure is no number. {evidence}")
         severity = self.severity(value)
         if severity == "fault" and most == "warning":
             severity = "warning"
@@ -263,6 +265,19 @@ class Subject:
 def info(finding: Finding, cause: str) -> Finding:
     """The finding as what follows from another fault."""
     return replace(finding, severity="info", follows_from=cause)
+
+
+def unmeasured(finding: Finding, cause: str) -> Finding:
+    """A healthy finding where a fault leaves nothing to measure."""
+    return replace(
+        finding,
+        severity="unavailable",
+        value=None,
+        limit=None,
+        past_limit=0.0,
+        evidence=f"There is nothing to measure it on: see {cause}.",
+        follows_from=cause,
+    )
 
 
 def finite(value: float) -> float | None:

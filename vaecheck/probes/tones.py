@@ -39,6 +39,8 @@ SMOOTH = 0.1
 """A cell of the fine grid joins the curve where the 3 x 3 cells around it span less: there blur moves nothing."""
 OCCUPIED = 16
 """Cells that a step of the curve needs."""
+LEAST_SIDE = 32
+"""Smaller pictures have no large areas: kl-f8-tiny drifts by a twentieth of the range on those of 16 pixels."""
 FLAT = 0.1
 """The std of luma below which a picture is flat, of pixels in [-1, 1]; photographs have 0.15 and more."""
 SEEN = 0.005**2
@@ -108,6 +110,8 @@ class Tones:
         assert batch.reconstruction_pixels is not None
         assert batch.finite is not None
         varied = not_flat(batch.pixels, self.flat)
+        if min(batch.pixels.shape[-2:]) < LEAST_SIDE:
+            varied = torch.zeros_like(varied)
         good = batch.finite & varied
         self.left_out += int((~varied).sum())
         if bool(good.any()):
@@ -127,8 +131,10 @@ class Tones:
     def described(self) -> str:
         """Of what a fit with cards is, in words."""
         if not self.count:
-            return "cards, the pictures being too flat" if self.left_out else "cards, no picture being finite"
-        return f"{self.count} pictures" + (f" ({self.left_out} flat ones left out)" if self.left_out else "")
+            return (
+                "cards, the pictures being too flat or too small" if self.left_out else "cards, no picture being finite"
+            )
+        return f"{self.count} pictures" + (f" ({self.left_out} flat or tiny ones left out)" if self.left_out else "")
 
     def fit(self, cards: Tones | None = None) -> ToneFit | None:
         """Of the pictures and the cards together, of what there is; None where there is nothing."""
@@ -168,10 +174,16 @@ class Tones:
 
 
 def varied_in_each(original: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
-    """As Tones.varied inside each picture, over a finer grid: std and share, float64 (B,) each."""
-    x, y = (_cells(coloured(side), FINE_GRID) for side in (original, reconstruction.clamp(-FARTHEST, FARTHEST)))
+    """As Tones.varied inside each picture: std and share, float64 (B,) each.
+
+    The share is at least the reconstruction's own variance over the original's: a picture that comes back displaced or
+    too soft for this grid is wrong, but it is not constant.
+    """
+    x, y = (_cells(coloured(side), GRID) for side in (original, reconstruction.clamp(-FARTHEST, FARTHEST)))
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
-    return _returned(x.mT @ x / x.shape[1], x.mT @ y / x.shape[1])
+    std, share = _returned(x.mT @ x / x.shape[1], x.mT @ y / x.shape[1])
+    own = y.square().sum((1, 2)) / x.square().sum((1, 2)).clamp(min=1e-12)
+    return std, torch.maximum(share, own.clamp(max=1.0))
 
 
 def cloud_side(subject: Subject) -> int:

@@ -138,15 +138,22 @@ class Transfer:
         Less what chance gives: of n independent windows without relation, |Sxy|^2 / (Sxx Syy) is 1 / n. Windows that
         overlap by half count as half.
         """
-        explained = self.cross.abs().square()
-        coherent = explained / (self.original * self.clean()).clamp(min=1e-30)
-        windows = max(self.count / 2, 2.0)
-        return self.original * ((coherent.clamp(max=1.0) * windows - 1) / (windows - 1))
+        coherent = self._explained() / self.clean().clamp(min=1e-30)
+        return self.original * coherent.clamp(max=1.0)
 
     def clean(self) -> Tensor:
         """(64, 33): Syy less the noise of flat windows, but never less than what the original explains of it."""
-        explained = self.cross.abs().square() / self.original.clamp(min=1e-30)
-        return torch.maximum(self.reconstruction - self.noise() * self.count, explained)
+        return torch.maximum(self.reconstruction - self.noise() * self.count, self._explained())
+
+    def _explained(self) -> Tensor:
+        """(64, 33): the energy of the reconstruction that the original explains, |Sxy|^2 / Sxx, less what chance gives.
+
+        Why chance is taken off before anything is divided: where noise hides all of the original, chance is all that
+        is left of |Sxy|^2, and it must not count as detail.
+        """
+        windows = max(self.count / 2, 2.0)
+        beyond = self.cross.abs().square() - self.original * self.reconstruction / windows
+        return beyond.clamp(min=0.0) * windows / (windows - 1) / self.original.clamp(min=1e-30)
 
     def noise(self) -> Tensor:
         """(64, 33): the spectrum of one window's noise, as the flattest windows show it; of the mean of the channels.

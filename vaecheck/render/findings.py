@@ -110,7 +110,7 @@ def told(finding: Finding) -> Told:
         limit=f"{_SIGNS[side]} {limit}".strip(),
         unit=unit,
         evidence=finding.evidence,
-        remedy=finding.remedy,
+        remedy="" if finding.severity == "info" and cause else finding.remedy,
         limit_source=finding.limit_source if finding.severity in GRAVE else "",
         about=f"Follows from {cause}; measure it again when that is mended." if cause else "",
     )

@@ -188,7 +188,7 @@ class Screen:
             for path in [out / file for file in files_about(result, one.id)] if out is not None else ():
                 self.whole(f"See {path}", "  ", "    ")
         if healthy := of_severity(result, "healthy"):
-            self.heading(f"Healthy ({len(healthy)})")
+            self.heading(f"Healthy ({len(healthy)}), nearest to its limit first")
             self.healthy(healthy)
         absent = of_severity(result, "unavailable")
         if absent:

@@ -36,7 +36,7 @@ _MEASURES = {
     "condition_number": "Condition number of the channels",
     "active_units": "Active units",
     "posterior_snr_db": "Signal to noise of the posterior",
-    "dead_channels": "Dead channels",
+    "dead_channel_count": "Dead channels",
     "saturated_share": "Saturated latents",
     "sec_25": "Spectral energy above a quarter",
     "sec_50": "Spectral energy above a half",

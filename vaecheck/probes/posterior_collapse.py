@@ -12,8 +12,8 @@ published with working reconstructions is 0.94 (arXiv 2603.21085, KL weight 8: r
 Why a third of the channels is a fault: a VAE that lost them compresses by half as much again as it was built to; no
 KL weight that leaves the others at work does that. One in 8 is a capacity that is paid for and not had.
 Why 0.2 is a warning: every fifth part of a sample's variance is noise that no U-Net can predict, a posterior std of
-0.45.
-The best generation there had a variance of 0.06, by a loss of its own; 0.07 by a KL weight of 1 was no better than 1e-8.
+0.45. The best generation there had a variance of 0.06, by a loss of its own; 0.07, by a KL weight of 1, was no better
+than 1e-8.
 Healthy: kl-f8-tiny 0.0003 or less on photographs, drawings and grey pictures, 0.03 on one flat picture.
 A channel that is silent without noise is no collapsed one: `dead_channels` names it, unless all are silent.
 """

@@ -62,7 +62,7 @@ class Limit:
         most: Severity = "fault",
         figures: Mapping[str, float | None] | None = None,
     ) -> Finding:
-        """The figure judged; unavailable for NaN. remedy: where it is not the probe's own. most: the gravest there is."""
+        """The figure judged; unavailable for NaN. remedy: where it is not the probe's own. most: the gravest."""
         if math.isnan(value):
             return unavailable(probe, f"The figure is no number. {evidence}")
         severity = self.severity(value)

@@ -1,6 +1,6 @@
 """The confusion matrix of probes against the defects of the zoo, printed and judged.
 
-    python -m tests.probes.confusion [IMAGES] [--base kl_f8_tiny|taef2] [--limit N] [--only a,b] [--processes N]
+    python -m tests.probes.confusion [IMAGES] [--base kl_f8_tiny|taef2] [--limit N] [--only a,b] [--quick] [--processes N]
 
 Rows are defects at two strengths; a column is a probe. F fault, w warning, i info (it follows from the fault named),
 . healthy, - unavailable; the probe that must find the defect stands in brackets. Ends with 1 where the matrix does
@@ -79,14 +79,20 @@ class Case:
     strength: str
     images: str
     limit: int | None = None
+    probes: tuple[str, ...] | None = None
 
     @property
     def factory(self) -> str:
         return self.base if self.defect == HEALTHY else f"{self.base}__{self.defect}__{self.strength}"
 
 
-def cases(bases: Iterable[str], images: str, limit: int | None, kinds: Path, only: Sequence[str] = ()) -> list[Case]:
-    """The healthy models first, on every kind of pictures; a collapse needs a model with a posterior."""
+def cases(
+    bases: Iterable[str], images: str, limit: int | None, kinds: Path, only: Sequence[str] = (), quick: bool = False
+) -> list[Case]:
+    """The healthy models first, on every kind of pictures; a collapse needs a model with a posterior.
+
+    quick: subtle defects are shown to their own probe alone, which must find them.
+    """
     found = []
     for base in bases:
         if not only or HEALTHY in only:
@@ -94,7 +100,10 @@ def cases(bases: Iterable[str], images: str, limit: int | None, kinds: Path, onl
             found += [Case(base, HEALTHY, kind, str(pictures.write(kind, kinds))) for kind in pictures.KINDS]
         named = [name for name, defect in zoo.DEFECTS.items() if base != "taef2" or not defect.needs_posterior]
         for strength in (zoo.PLAIN, zoo.SUBTLE):
-            found += [Case(base, name, strength, images, limit) for name in named if not only or name in only]
+            for name in named:
+                if not only or name in only:
+                    own = (zoo.DEFECTS[name].probe,) if quick and strength == zoo.SUBTLE else None
+                    found.append(Case(base, name, strength, images, limit, own))
     return found
 
 
@@ -108,17 +117,22 @@ def examine(case: Case) -> Row:
     torch.set_num_threads(1)
     settings = Settings(limit=case.limit, offline=True)
     with mock.patch.object(ocr, "reader", side_effect=SetupError("OCR decides no severity, and takes its time")):
-        result, _ = diagnose(case.images, f"{zoo.__file__}:{case.factory}", settings)
+        result, _ = diagnose(case.images, f"{zoo.__file__}:{case.factory}", settings, probes=case.probes)
     probe = "" if case.defect == HEALTHY else zoo.DEFECTS[case.defect].probe
     return Row(case.base, case.defect, case.strength, probe, result.findings)
 
 
 def matrix(
-    bases: Sequence[str], images: str, limit: int | None = None, only: Sequence[str] = (), processes: int = 2
+    bases: Sequence[str],
+    images: str,
+    limit: int | None = None,
+    only: Sequence[str] = (),
+    processes: int = 2,
+    quick: bool = False,
 ) -> list[Row]:
     """Every case, in several processes, in the order of `cases`."""
     with tempfile.TemporaryDirectory() as kinds:
-        found = cases(bases, images, limit, Path(kinds), only)
+        found = cases(bases, images, limit, Path(kinds), only, quick)
         with ProcessPoolExecutor(processes) as pool:
             rows = []
             for row in pool.map(examine, found):
@@ -179,6 +193,7 @@ def main() -> int:
     parser.add_argument("--base", choices=list(zoo.BASES), action="append")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true", help="subtle defects for their own probe alone")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     bases = given.base or ["kl_f8_tiny"]
@@ -187,7 +202,8 @@ def main() -> int:
         if folder is None:
             parser.error("taef2's weights are not here: set TAEF2_WEIGHTS to their folder")
         os.environ["TAEF2_WEIGHTS"] = str(folder)
-    rows = matrix(bases, given.images, given.limit, tuple(filter(None, given.only.split(","))), given.processes)
+    only = tuple(filter(None, given.only.split(",")))
+    rows = matrix(bases, given.images, given.limit, only, given.processes, given.quick)
     print(printed(rows))
     return 0 if holds(rows) else 1
 

@@ -60,7 +60,7 @@ def test_a_row_holds_only_where_the_right_probe_says_it_first() -> None:
 
 @pytest.mark.slow
 def test_the_matrix_holds_on_kl_f8_tiny() -> None:
-    rows = confusion.matrix(["kl_f8_tiny"], "samples", limit=4)
+    rows = confusion.matrix(["kl_f8_tiny"], "samples", limit=4, quick=True)
     print(confusion.printed(rows))
     assert confusion.holds(rows), confusion.printed(rows)
 
@@ -71,6 +71,6 @@ def test_the_matrix_holds_on_taef2(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (weights / "encoder.pth").is_file() or not photographs.is_dir():
         pytest.skip("needs taef2's weights and the photographs of VAECHECK_SHARED")
     monkeypatch.setenv("TAEF2_WEIGHTS", str(weights))
-    rows = confusion.matrix(["taef2"], str(photographs), limit=4)
+    rows = confusion.matrix(["taef2"], str(photographs), limit=4, quick=True)
     print(confusion.printed(rows))
     assert confusion.holds(rows), confusion.printed(rows)

@@ -1,6 +1,6 @@
 """The confusion matrix of probes against the defects of the zoo, printed and judged.
 
-    python -m tests.probes.confusion [IMAGES] [--base kl_f8_tiny|taef2] [--limit N] [--only a,b] [--quick] [--processes N]
+    python -m tests.probes.confusion [IMAGES] [--base kl_f8_tiny|taef2] [--limit N] [--only a,b] [--quick]
 
 Rows are defects at two strengths; a column is a probe. F fault, w warning, i info (it follows from the fault named),
 . healthy, - unavailable; the probe that must find the defect stands in brackets. Ends with 1 where the matrix does

@@ -20,9 +20,12 @@ from vaecheck.results import files
 from vaecheck.results.types import (
     DataCard,
     Environment,
+    Finding,
     LatentScaling,
+    Line,
     Measure,
     PerImage,
+    Plot,
     Result,
     Scaling,
     SkippedImage,
@@ -308,8 +311,22 @@ def test_unknown_fields_are_ignored_and_a_stripped_environment_is_read() -> None
 
 
 def test_every_field_of_a_result_is_in_the_document_or_in_the_csv() -> None:
-    absent_here = {"per_image", "yardsticks", "unet_cost", "scaling", "published"}
-    assert {field.name for field in fields(Result)} - absent_here == set(files.to_document(small_result()))
+    absent_here = {"yardsticks", "unet_cost", "scaling", "published", "findings", "channels", "plots"}
+    document = set(files.to_document(small_result()))
+    assert {field.name for field in fields(Result)} - absent_here - {"per_image"} == document
+
+
+def test_findings_plots_and_roles_come_back_as_they_were(tmp_path: Path) -> None:
+    finding = Finding("blur", "info", 1.5, 1.0, "px", "soft", "train on", "seen", 0.5, "checkerboard", {"a": None})
+    plot = Plot("p", "blur", "lines", "t", "x", "y", (Line("l", (1.0,), (2.0,)),), ((1.0, 2.0),), marks={"m": 0.5})
+    measure = Measure("lds", 0.3, "", "higher", 4, "d", role="predicts", evidence="e")
+    result = replace(
+        small_result(), findings=(finding,), plots=(plot,), channels=({"std": 1.0},), measures={"lds": measure}
+    )
+    files.save(result, tmp_path)
+    again = files.load(tmp_path)
+    assert (again.findings, again.plots, again.channels) == (result.findings, result.plots, result.channels)
+    assert again.measures == result.measures
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

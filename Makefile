@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check zoo bench clean
 
 setup: $(READY)
 
@@ -25,6 +25,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+zoo: $(READY)
+	$(BIN)/python -m tests.probes.confusion --limit 4
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run

@@ -30,6 +30,8 @@ from vaecheck.results.types import Finding
 HEALTHY = "healthy"
 IMAGES = "images"
 SUBTLE_SHARE = 0.8
+FACES = "samples"
+"""Pictures for defects of faces: the first of these hold some."""
 LETTERS = {"fault": "F", "warning": "w", "info": "i", "healthy": ".", "unavailable": "-"}
 
 
@@ -102,8 +104,10 @@ def cases(
         for strength in (zoo.PLAIN, zoo.SUBTLE):
             for name in named:
                 if not only or name in only:
-                    own = (zoo.DEFECTS[name].probe,) if quick and strength == zoo.SUBTLE else None
-                    found.append(Case(base, name, strength, images, limit, own))
+                    probe = zoo.DEFECTS[name].probe
+                    own = (probe,) if quick and strength == zoo.SUBTLE else None
+                    shown = FACES if probe == "face_loss" else images
+                    found.append(Case(base, name, strength, shown, limit, own))
     return found
 
 

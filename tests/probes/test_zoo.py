@@ -59,13 +59,19 @@ def test_a_row_holds_only_where_the_right_probe_says_it_first() -> None:
 
 
 @pytest.mark.slow
+def test_a_part_of_the_matrix_holds() -> None:
+    rows = confusion.matrix(["kl_f8_tiny"], "samples", limit=4, only=["black", "noise", "green", "blur", "lattice_8"])
+    assert all(row.holds for row in rows if row.strength == zoo.PLAIN), confusion.printed(rows)
+
+
+@pytest.mark.zoo
 def test_the_matrix_holds_on_kl_f8_tiny() -> None:
     rows = confusion.matrix(["kl_f8_tiny"], "samples", limit=4, quick=True)
     print(confusion.printed(rows))
     assert confusion.holds(rows), confusion.printed(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.zoo
 def test_the_matrix_holds_on_taef2(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, photographs = SHARED / "models" / "taef2", SHARED / "data" / "photos" / "val"
     if not (weights / "encoder.pth").is_file() or not photographs.is_dir():

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from unittest import mock
 
@@ -137,13 +138,20 @@ def matrix(
     """Every case, in several processes, in the order of `cases`."""
     with tempfile.TemporaryDirectory() as kinds:
         found = cases(bases, images, limit, Path(kinds), only, quick)
-        with ProcessPoolExecutor(processes) as pool:
-            rows = []
-            for row in pool.map(examine, found):
-                rows.append(row)
-                told = "" if row.holds else f": {row.first.severity} {row.first.id}"
-                print(f"{len(rows)} of {len(found)}: {_title(row)}{told}", file=sys.stderr, flush=True)
-            return rows
+        if processes == 1:
+            return _followed(map(examine, found), len(found))
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:  # torch's threads do not survive a fork
+            return _followed(pool.map(examine, found), len(found))
+
+
+def _followed(rows: Iterable[Row], count: int) -> list[Row]:
+    """The rows, each told on stderr as it comes."""
+    found = []
+    for row in rows:
+        found.append(row)
+        told = "" if row.holds else f": {row.first.severity} {row.first.id}"
+        print(f"{len(found)} of {count}: {_title(row)}{told}", file=sys.stderr, flush=True)
+    return found
 
 
 def printed(rows: Sequence[Row]) -> str:

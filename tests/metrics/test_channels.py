@@ -93,7 +93,7 @@ def test_covariance_agrees_with_numpy(offset: float) -> None:
     ],
     ids=["exponential", "exponential mirrored", "laplace", "normal", "uniform"],
 )
-def test_known_shapes(draw, skew: float, kurtosis: float) -> None:  # type: ignore[no-untyped-def]
+def test_known_shapes(draw, skew: float, kurtosis: float) -> None:
     z = torch.from_numpy(draw(np.random.default_rng(0), (16, 4, 64, 64))).float()
     metric = fed(z * torch.tensor([0.1, 1.0, 10.0, 3.0]).view(1, 4, 1, 1) + 5)
     assert value(metric, "latent_skew") == pytest.approx(skew, abs=0.04)

@@ -66,7 +66,7 @@ def batches(offset: float = 0.05, count: int = 8, side: int = 24) -> list[Batch]
 def made(
     decode: Callable[[Tensor], Tensor] = linear, names: tuple[str, ...] = WITHOUT_LPIPS, **rest: object
 ) -> Robustness:
-    return Robustness(decode, STDS, names, **rest)  # type: ignore[arg-type]
+    return Robustness(decode, STDS, names, **rest)
 
 
 def measured(metric: Robustness, found: list[Batch]) -> dict[str, Measure]:

@@ -52,7 +52,7 @@ def test_blur_in_one_direction() -> None:
     ],
     ids=["contrast", "brightness", "curve", "noise", "lattice", "sharpened", "shift"],
 )
-def test_what_is_no_blur(trip) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_blur(trip) -> None:
     assert walked(Blur(), scenes(), trip).finding.severity == "healthy"
 
 

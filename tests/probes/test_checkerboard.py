@@ -69,7 +69,7 @@ def test_a_lattice_that_follows_the_contrast_is_seen_in_pictures_alone() -> None
     ],
     ids=["identity", "blur", "low_pass", "affine", "curve", "noise", "longer", "between"],
 )
-def test_what_is_no_lattice(trip) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_lattice(trip) -> None:
     assert walked(Checkerboard(), scenes(side=128), trip).finding.severity == "healthy"
 
 
@@ -90,7 +90,7 @@ def blocks() -> Tensor:
 
 @pytest.mark.parametrize("pictures", [screens(), tiles(), blocks()], ids=["screens", "tiles", "blocks"])
 @pytest.mark.parametrize("trip", [lambda x: low_pass(x, 0.1), lambda x: gaussian(x, 1.0)], ids=["low_pass", "blur"])
-def test_pictures_with_a_lattice_of_their_own(pictures: Tensor, trip) -> None:  # type: ignore[no-untyped-def]
+def test_pictures_with_a_lattice_of_their_own(pictures: Tensor, trip) -> None:
     assert walked(Checkerboard(), pictures, trip).finding.severity == "healthy"
     found = walked(Checkerboard(), pictures, lambda x: trip(x) + 0.1 * wave(x, 8, down=True))
     assert found.finding.severity == "fault"

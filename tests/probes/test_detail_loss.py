@@ -13,7 +13,7 @@ from vaecheck.probes.detail_loss import DetailLoss
 from vaecheck.vae.yardsticks import Bicubic
 
 
-def reduced(f: int):  # type: ignore[no-untyped-def]
+def reduced(f: int):
     codec = Bicubic(f)
     return lambda pixels: codec.decode(codec.encode(pixels).mean)
 
@@ -67,14 +67,14 @@ def test_the_kept_share_is_that_of_the_low_pass() -> None:
     ],
     ids=["blur", "noise", "affine", "curve", "shift"],
 )
-def test_what_other_probes_name_is_healthy_here(trip) -> None:  # type: ignore[no-untyped-def]
+def test_what_other_probes_name_is_healthy_here(trip) -> None:
     pictures = scenes()
     pictures[..., 160:] = 0.2
     assert walked(DetailLoss(), pictures, trip).finding.severity == "healthy"
 
 
 @pytest.mark.parametrize("trip", [torch.zeros_like, lambda x: x * 1e30, lambda x: white(x, 1.0)])
-def test_garbage_has_a_finding(trip) -> None:  # type: ignore[no-untyped-def]
+def test_garbage_has_a_finding(trip) -> None:
     found = walked(DetailLoss(), scenes(), trip)
     assert found.finding.value is not None
     assert math.isfinite(found.finding.value)

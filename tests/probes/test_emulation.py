@@ -130,7 +130,7 @@ def test_peaks_and_overflow_are_named() -> None:
 def test_the_largest_of_float16_is_no_overflow() -> None:
     """65519 rounds to 65504, and 65520 to infinity."""
     for value, finite in ((65519.0, True), (65520.0, False)):
-        one = decoded(lambda x, value=value: x * 0 + value, torch.ones(1, 3, 4, 4), torch.float16)  # type: ignore[misc]
+        one = decoded(lambda x, value=value: x * 0 + value, torch.ones(1, 3, 4, 4), torch.float16)
         assert bool(one.output.isfinite().all()) is finite
         assert (one.operations[-1].peak < float("inf")) is finite
 

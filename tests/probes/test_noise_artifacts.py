@@ -97,7 +97,7 @@ def test_invented_texture_of_the_right_strength_is_no_noise() -> None:
     ],
     ids=["blur", "affine", "brightness", "curve", "lattice"],
 )
-def test_what_other_probes_name(trip) -> None:  # type: ignore[no-untyped-def]
+def test_what_other_probes_name(trip) -> None:
     assert walked(NoiseArtifacts(), half_flat(), trip).finding.severity == "healthy"
 
 

@@ -14,7 +14,7 @@ from vaecheck.probes.non_finite import LARGEST, NonFinite
 from vaecheck.vae.protocol import Posterior
 
 
-def bright_breaks(value: float):  # type: ignore[no-untyped-def]
+def bright_breaks(value: float):
     """A decoder that puts `value` into pictures whose mean is above 0.3."""
 
     def change(pixels: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def test_words_of_pictures_are_those_that_are_sure_in_the_original() -> None:
         sent.append(pixels)
         return torch.cat([pixels[..., :8], -pixels[..., 8:]], -1)
 
-    words = ocr.in_pictures(Spelling(), [Picture("a", bright), Picture("b", dark)], trip)  # type: ignore[arg-type]
+    words = ocr.in_pictures(Spelling(), [Picture("a", bright), Picture("b", dark)], trip)
     assert [word.whole for word in words] == [True, False]
     assert len(sent) == 1
 

@@ -22,7 +22,7 @@ SIDE = 64
 
 def examine(change: Change, pictures: Tensor | None = None, f: int = 8, **rest: int) -> Examined:
     shown = scenes(3, side=SIDE) if pictures is None else pictures
-    return OffSize().examine(subject_of(lossless(change, f=f, **rest), shown))  # type: ignore[arg-type]
+    return OffSize().examine(subject_of(lossless(change, f=f, **rest), shown))
 
 
 def found(change: Change, pictures: Tensor | None = None, f: int = 8, **rest: int) -> Finding:

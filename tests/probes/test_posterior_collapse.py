@@ -65,7 +65,7 @@ def test_a_healthy_model_is_healthy_with_its_nats() -> None:
     assert finding.severity == "healthy"
     assert finding.value is not None
     assert finding.value < 0.05
-    assert finding.figures["nats_per_element"] > 1.5  # type: ignore[operator]
+    assert finding.figures["nats_per_element"] > 1.5
 
 
 @pytest.mark.parametrize(("channels", "severity"), [([0, 1, 2, 3, 4], "fault"), ([1, 3], "fault"), ([4], "warning")])

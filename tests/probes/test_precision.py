@@ -42,8 +42,8 @@ class Scaled(nn.Module):
 
 def loaded(module: nn.Module, dtype: torch.dtype = torch.float32) -> LoadedVAE:
     adapted = Adapted(
-        encode=lambda pixels: Posterior(module.encoder(pixels)),  # type: ignore[operator]
-        decode=lambda latents: module.decoder(latents),  # type: ignore[operator]
+        encode=lambda pixels: Posterior(module.encoder(pixels)),
+        decode=lambda latents: module.decoder(latents),
         class_name="Scaled",
         module=module,
         sha256=None,
@@ -89,7 +89,7 @@ def test_overflow_is_a_fault_of_float16_and_names_its_block() -> None:
     assert (finding.severity, finding.value) == ("fault", 255.0)
     assert "decode overflows first in decoder.0, where float32 reaches" in finding.evidence
     assert "encode alone may stay in float16" in finding.remedy
-    assert finding.figures["decode_largest_activation"] >= 1e5 * (1 - 1e-6)  # type: ignore[operator]  # the white card
+    assert finding.figures["decode_largest_activation"] >= 1e5 * (1 - 1e-6)  # the white card
     assert found(PrecisionBFloat16(), vae).severity == "healthy"
 
 
@@ -98,7 +98,7 @@ def test_encode_and_decode_are_told_apart() -> None:
     assert finding.severity == "fault"
     assert "encode overflows first in encoder.0" in finding.evidence
     assert "decode alone may stay in float16" in finding.remedy
-    assert finding.figures["decode_levels_rms"] < 0.1  # type: ignore[operator]
+    assert finding.figures["decode_levels_rms"] < 0.1
 
 
 def test_both_stages() -> None:
@@ -127,7 +127,7 @@ def test_an_offset_costs_bfloat16_its_mantissa(offset: float, step: float) -> No
     assert finding.value == pytest.approx(127.5 * step / math.sqrt(12), rel=0.05)
     assert "Most is lost in operation add" in finding.evidence
     finer = found(PrecisionFloat16(), vae, pictures).figures["decode_levels_rms"]
-    assert finer == pytest.approx(finding.value / 8, rel=0.1)  # type: ignore[operator]
+    assert finer == pytest.approx(finding.value / 8, rel=0.1)
 
 
 def test_the_db_lost_are_those_of_scikit_image() -> None:
@@ -200,7 +200,7 @@ def test_a_run_in_bfloat16_is_judged_by_the_float32_weights() -> None:
     subject = replace(subject_of(loaded(Scaled(decode=3.1), torch.bfloat16), scenes(2, side=SIDE)), reload=reload)
     finding = PrecisionBFloat16().examine(subject).finding
     assert asked == [torch.float32]
-    assert finding.figures["decode_levels_rms"] > 0.1  # type: ignore[operator]
+    assert finding.figures["decode_levels_rms"] > 0.1
 
 
 @pytest.mark.parametrize("probe", BOTH)

@@ -45,7 +45,7 @@ BOTH = Limit((0.8, 1.25), (0.5, 2.0), "std", "why")
     ],
 )
 def test_a_limit_with_two_sides(value: float, severity: str, limit: float, past: float) -> None:
-    finding = BOTH.finding(Named(), value, "said")  # type: ignore[arg-type]
+    finding = BOTH.finding(Named(), value, "said")
     assert (finding.severity, finding.limit) == (severity, limit)
     assert finding.past_limit == pytest.approx(past)
     assert finding.remedy == ("" if severity == "healthy" else "Mend it.")
@@ -65,17 +65,17 @@ def test_at_the_limit_is_healthy() -> None:
     ],
 )
 def test_limits_that_are_not_positive_count_the_distance(limit: Limit, value: float, past: float) -> None:
-    assert limit.finding(Named(), value, "").past_limit == pytest.approx(past)  # type: ignore[arg-type]
+    assert limit.finding(Named(), value, "").past_limit == pytest.approx(past)
 
 
 def test_past_grows_as_a_figure_falls_to_zero() -> None:
     limit = Limit(None, (0.1, None), "", "")
-    pasts = [limit.finding(Named(), value, "").past_limit for value in (0.2, 0.1, 0.05, 1e-9, 0.0)]  # type: ignore[arg-type]
+    pasts = [limit.finding(Named(), value, "").past_limit for value in (0.2, 0.1, 0.05, 1e-9, 0.0)]
     assert pasts == sorted(pasts)
 
 
 def test_the_gravest_can_be_held_at_a_warning() -> None:
-    finding = Named.limit.finding(Named(), 9.0, "", most="warning")  # type: ignore[arg-type]
+    finding = Named.limit.finding(Named(), 9.0, "", most="warning")
     assert (finding.severity, finding.limit) == ("warning", 2.0)
 
 
@@ -84,11 +84,11 @@ def test_a_limit_without_a_fault_gives_warnings() -> None:
 
 
 def test_an_own_remedy_goes_before_the_probes() -> None:
-    assert Named.limit.finding(Named(), 9.0, "", remedy="Other.").remedy == "Other."  # type: ignore[arg-type]
+    assert Named.limit.finding(Named(), 9.0, "", remedy="Other.").remedy == "Other."
 
 
 def test_unavailable_and_finite() -> None:
-    finding = unavailable(Named(), "Why.", "What.")  # type: ignore[arg-type]
+    finding = unavailable(Named(), "Why.", "What.")
     assert (finding.severity, finding.value, finding.limit, finding.evidence) == ("unavailable", None, None, "Why.")
     assert (finite(1.5), finite(float("nan")), finite(float("inf"))) == (1.5, None, None)
 
@@ -194,7 +194,7 @@ def test_a_wrong_shape_is_a_refusal_with_the_shapes() -> None:
 
 
 def finding(name: str, severity: str, past: float = 0.0) -> Finding:
-    return Finding(name, severity, 1.0, 1.0, "", "", past_limit=past)  # type: ignore[arg-type]
+    return Finding(name, severity, 1.0, 1.0, "", "", past_limit=past)
 
 
 def told(*findings: Finding) -> list[tuple[str, str, str]]:

@@ -74,7 +74,7 @@ def test_half_the_energy_is_lost_where_half_of_it_is_replaced() -> None:
     [lambda x: 0.6 * x, lambda x: x + 0.3, lambda x: 0.5 * x - 0.2, lambda x: x + 0.2 * x**2 - 0.1 * x**3],
     ids=["contrast", "brightness", "affine", "cubic"],
 )
-def test_a_tone_curve_moves_nothing(tone) -> None:  # type: ignore[no-untyped-def]
+def test_a_tone_curve_moves_nothing(tone) -> None:
     pictures = scenes()
     found = transfer(pictures, tone(pictures))
     assert found.lost() < 0.02

@@ -18,7 +18,7 @@ SHARED = Path(os.environ.get("VAECHECK_SHARED", Path(__file__).resolve().parents
 
 
 def found(name: str, severity: str, past: float = 1.0) -> Finding:
-    return Finding(name, severity, 1.0, 0.5, "", "evidence", past_limit=past)  # type: ignore[arg-type]
+    return Finding(name, severity, 1.0, 0.5, "", "evidence", past_limit=past)
 
 
 @pytest.mark.parametrize("name", zoo.DEFECTS)

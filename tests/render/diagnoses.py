@@ -116,7 +116,7 @@ def diagnosed(result: Result) -> Result:
 
 
 def _measure(name: str, value: float | tuple[int, ...] | None, unit: str = "", **more: object) -> Measure:
-    return Measure(name, value, unit, None, 100, f"definition of {name}", **more)  # type: ignore[arg-type]
+    return Measure(name, value, unit, None, 100, f"definition of {name}", **more)
 
 
 def of_latents(result: Result, channels: int) -> Result:

@@ -163,6 +163,16 @@ def test_lnc_of_labels_that_mean_nothing_is_chance() -> None:
     assert found.status == "ok"
 
 
+def test_neighbours_agree_with_scikit_learn() -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    draw = np.random.default_rng(7)
+    points, labels = draw.normal(size=(120, 8)), np.repeat(["a", "b", "c"], 40)
+    order = NearestNeighbors(n_neighbors=6, metric="cosine").fit(points).kneighbors(return_distance=False)
+    expected = (labels[order[:, :5]] == labels[:, None]).mean(1)
+    np.testing.assert_array_equal(neighbour_shares(points, labels), expected)
+
+
 def test_neighbours_by_cosine_not_by_length() -> None:
     points = np.array([[1.0, 0.0], [90.0, 1.0], [0.0, 2.0], [1.0, 80.0]])
     assert neighbour_shares(points, np.array(["a", "a", "b", "b"])).tolist() == [1, 1, 1, 1]

@@ -48,6 +48,15 @@ def test_agrees_with_exact_distances_and_a_fit_by_scipy() -> None:
     assert two_nn(points).dimension == pytest.approx(slope, rel=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("dimension", "count"), [(2, 300), (5, 400), (10, 600)])
+def test_agrees_with_scikit_dimension(dimension: int, count: int) -> None:
+    from skdim.id import TwoNN
+
+    points = embedded(np.random.default_rng(dimension).normal(size=(count, dimension)), 32)
+    assert two_nn(points).dimension == pytest.approx(TwoNN(discard_fraction=0.1).fit(points).dimension_, rel=1e-6)
+
+
 def test_a_ring_of_pictures_has_one_dimension_and_noise_adds_more() -> None:
     angle = DRAW.uniform(0, 2 * np.pi, 500)
     ring = embedded(np.stack([np.cos(angle), np.sin(angle)], 1), 48)

@@ -220,6 +220,7 @@ def neighbour_shares(points: Values, labels: NDArray[np.str_]) -> Values:
     """Of each point (n, D), the share of its nearest others by cosine that have its label: (n,) in [0, 1].
 
     As many neighbours as NEIGHBOURS, or as the label has other points where those are fewer, so that 1 can be reached.
+    Checked against scikit-learn's NearestNeighbors with the cosine, exactly.
     """
     norms = np.linalg.norm(points, axis=1, keepdims=True)
     unit = points / np.where(norms > 0, norms, 1.0)

@@ -11,7 +11,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "vaecheck needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[data,offline,text,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[data,offline,text,faces,test,dev]'
 	@touch $@
 
 demo: $(READY)

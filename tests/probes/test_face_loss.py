@@ -18,7 +18,8 @@ from tests.probes.round_trips import Change, lossless, subject_of, watched
 from vaecheck.errors import SetupError
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
 from vaecheck.pixels import to_pixels
-from vaecheck.probes import faces
+from vaecheck.probes import face_likeness, faces
+from vaecheck.probes.face_likeness import Likeness
 from vaecheck.probes.face_loss import FaceLoss, blocks, smooth
 from vaecheck.probes.faces import Box
 from vaecheck.probes.protocol import Examined
@@ -190,3 +191,24 @@ def test_taef2_is_healthy(pictures: Tensor, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TAEF2_WEIGHTS", str(TAEF2))
     finding = examined(load_vae(f"{ROOT / 'examples' / 'taef2.py'}:taef2"), pictures).finding
     assert finding.severity == "healthy"
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_face_network_adds_figures_and_changes_no_severity(
+    pictures: Tensor, present: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Network:
+        def likeness(self, before: object, after: object, box: Box) -> Likeness:
+            return Likeness(0.9, 0.7)
+
+    def network() -> Network:
+        if present:
+            return Network()
+        raise SetupError("absent")
+
+    monkeypatch.setattr(face_likeness, "network", network)
+    finding = examined(lossless(), pictures).finding
+    assert finding.severity == "healthy"
+    assert ("0 of 1 are still the same face" in finding.evidence) == present
+    told = {name: value for name, value in finding.figures.items() if "dlib" in name}
+    assert told == ({"f_sim_dlib_large": 0.9, "same_face_dlib_large": 0.0} if present else {})

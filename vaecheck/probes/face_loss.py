@@ -11,7 +11,8 @@ Why these limits: at 3 dB a face has twice the squared error of its surroundings
 photographs and the samples, single ones of healthy models read -2.0 to 1.3 dB (kl-f8-tiny, mean -0.2) and -4.9 to 1.8
 dB (taef2, mean -1.3). Errors of less than a grey level are seen by nobody and are not told apart.
 
-F-Sim, the likeness of embeddings of a face network, is not measured: its weights are not to be had from a package.
+With the extra `faces`, a face network tells whether it is still the same face: figures beside this one, as OCR's beside
+`text_loss`, which never change the severity.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from torch import Tensor
 
 from vaecheck.errors import SetupError, VaecheckError
 from vaecheck.metrics.protocol import Batch, Need
-from vaecheck.probes import faces
+from vaecheck.probes import face_likeness, faces
+from vaecheck.probes.face_likeness import Likeness
 from vaecheck.probes.faces import Box
 from vaecheck.probes.protocol import Examined, Limit, Subject, finite, unavailable
 from vaecheck.probes.shown import Shown, rgb
@@ -60,6 +62,7 @@ class Face:
 
     share: its side / the picture's shorter side; size: small, middle or large. octaves, errors: of its blocks, the
     contrast as log2 and the mean squared error. found_again: whether the cascade finds it in the reconstruction.
+    likeness: by a face network; None where there is none.
     """
 
     id: str
@@ -71,6 +74,7 @@ class Face:
     found_again: bool
     original: Shown
     returned: Shown
+    likeness: Likeness | None = None
 
 
 class FaceLoss:
@@ -155,6 +159,7 @@ class FaceLoss:
                     found_again=any(box.overlap(other) > faces.SAME for other in again),
                     original=_crop(before[cut]),
                     returned=_crop(after[cut]),
+                    likeness=_likeness(before, after, box),
                 )
             )
         for octave in np.unique(np.round(octaves[outside])).astype(int):
@@ -175,10 +180,13 @@ class FaceLoss:
         count = len(self.faces)
         found = "face was" if count == 1 else "faces were"
         whose = "there" if worse == count else f"in the worse {worse} of them"
+        told = [face.likeness for face in self.faces if face.likeness]
+        same = sum(one.is_same for one in told)
+        known = f" To a face network {same} of {len(told)} are still the same face." if told else ""
         return (
             f"{count} {found} found in {self.pictures} pictures: the squared error {whose} is {10 ** (value / 10):.2g} "
             f"times what this model makes elsewhere at like contrast ({value:+.1f} dB; the worst {worst:+.1f} dB), and "
-            f"{again} of {count} are still found after the round trip."
+            f"{again} of {count} are still found after the round trip.{known}"
         )
 
     def _figures(self, subject: Subject) -> dict[str, float | None]:
@@ -195,6 +203,10 @@ class FaceLoss:
                 found[f"psnr_db_{size}"] = finite(float(np.mean([self.faces[index].psnr_db for index in chosen])))
                 if lpips is not None:
                     found[f"lpips_alex_{size}"] = finite(float(np.mean([lpips[index] for index in chosen])))
+                likeness = [self.faces[index].likeness for index in chosen]
+                if told := [one for one in likeness if one]:
+                    found[f"f_sim_dlib_{size}"] = finite(float(np.mean([one.cosine for one in told])))
+                    found[f"same_face_dlib_{size}"] = sum(one.is_same for one in told) / len(told)
         return found
 
     def _plot(self, octaves: Values, expected: Values) -> Plot:
@@ -268,6 +280,13 @@ def _psnr_db(before: Shown, after: Shown) -> float:
 
 def _crop(image: Shown) -> Shown:
     return np.asarray(Image.fromarray(image).resize((CROP, CROP), Image.Resampling.BICUBIC))
+
+
+def _likeness(before: Shown, after: Shown, box: Box) -> Likeness | None:
+    try:
+        return face_likeness.network().likeness(before, after, box)
+    except SetupError:
+        return None
 
 
 def _lpips(subject: Subject, found: Sequence[Face]) -> list[float] | None:

@@ -107,6 +107,18 @@ def test_curves_and_bars_differ_without_colour() -> None:
     assert len(set(plots.HATCHES)) == len(plots.HATCHES) == 8
 
 
+@pytest.mark.parametrize("places", [(2.0, 4.0, 8.0, 16.0), (90.0, 180.0, 270.0), (0.0, 1.0, 2.0)])
+def test_no_bar_is_cut_off_at_the_axis(places: tuple[float, ...]) -> None:
+    """All bars are as wide: of one colour, the first place shows as many of its pixels in a row as the second."""
+    image = np.asarray(draw(plot("bars", (list(places), [1.0] * len(places)))))
+    fill = tuple(int(plots.FILLS[0][i : i + 2], 16) for i in (1, 3, 5))
+    row = max(image, key=lambda line: int((line == fill).all(1).sum()))
+    inside = np.flatnonzero(np.diff(np.concatenate([[0], (row == fill).all(1).astype(int), [0]])))
+    widths = inside[1::2] - inside[::2]
+    assert len(widths) == len(places)
+    assert widths.max() - widths.min() <= 2
+
+
 def test_a_matrix_of_one_sign_gets_only_darker() -> None:
     """Read off the drawn pixels: a row of rising values must never get lighter, in grey."""
     grey = np.asarray(draw(matrix(np.tile(np.linspace(2, 9, 40), (40, 1)))).convert("L"), dtype=int)

@@ -174,7 +174,8 @@ def _bars(figure: Figure, axes: Axes, plot: Plot) -> None:
         axes.axhline(0, color=INK, linewidth=0.8, zorder=4)
     if not plot.log_x and all(float(x).is_integer() for x in places):
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        axes.set_xlim(places[0] - 0.7, places[-1] + 0.7)
+        beside = max(0.7, 0.6 * room)  # half a group of bars, and a little
+        axes.set_xlim(places[0] - beside, places[-1] + beside)
     if not plot.log_x and len(places) <= FEW_PLACES and all(len(_plainly(x, 0)) <= LONGEST_TICK for x in places):
         axes.xaxis.set_major_locator(FixedLocator(places.tolist()))
         axes.xaxis.set_major_formatter(_plainly)

@@ -290,3 +290,15 @@ def test_unknown_probe_is_named_with_the_nearest() -> None:
         catalogue.check_ids(["blurr"])
     assert "blur" in error.value.hint
     assert catalogue.check_ids(["off_size", "blur", "off_size"]) == ("blur", "off_size")
+
+
+def test_faces_that_melt_lead_where_they_are_farthest_past_their_limit() -> None:
+    """Their error is beside that of the same model elsewhere, which lost detail in the whole picture leaves alone."""
+    assert told(finding("detail_loss", "fault", 0.04), finding("face_loss", "fault", 1.8)) == [
+        ("face_loss", "fault", ""),
+        ("detail_loss", "info", "face_loss"),
+    ]
+    assert told(finding("detail_loss", "fault", 4.3), finding("face_loss", "fault", 0.2)) == [
+        ("detail_loss", "fault", ""),
+        ("face_loss", "info", "detail_loss"),
+    ]

@@ -7,7 +7,8 @@ stay faults themselves: so whatever is found, one of them is left.
 
 Why two kinds: a fault of DEEP takes the ground from all others, however far past their limits those are. Faults of how
 pictures look are judged from the farthest past its limit downwards, so that a small one never hides a great one; text
-and faces come last, since any of them spoils those.
+comes last, since any of them spoils it. Faces do not: `face_loss` is the error beside that of the same model elsewhere,
+which a fault of the whole picture leaves as it is, so where it is the farthest past its limit it is the cause.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ LOOKS: dict[str, tuple[str, ...]] = {
     "noise_artifacts": ("detail_loss", "global_leak", "tiling_seams", "off_size", *_CONTENT),
     "blur": ("detail_loss", *_CONTENT),
     "detail_loss": ("blur", "noise_artifacts", "checkerboard", *_CONTENT),
+    "face_loss": ("detail_loss", "blur", "text_loss"),
     "tiling_seams": ("contrast_shift", "colour_shift"),
 }
-"""What may follow from each where it is farther past its limit; _CONTENT however far."""
+"""What may follow from each where it is farther past its limit; `text_loss` however far."""
 
 BLINDS = ("non_finite", "constant_output")
 """Faults that leave nothing to measure: what they would explain is not called healthy either."""
@@ -61,9 +63,9 @@ def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _depth(fault: Finding) -> tuple[int, float, str]:
-    """The order in which faults are judged: DEEP as it stands, then by how far past the limit, then text and faces."""
+    """The order in which faults are judged: DEEP as it stands, then by how far past the limit, then text."""
     deep = list(DEEP)
-    place = deep.index(fault.id) if fault.id in DEEP else len(deep) + (fault.id in _CONTENT)
+    place = deep.index(fault.id) if fault.id in DEEP else len(deep) + (fault.id == "text_loss")
     return place, -fault.past_limit, fault.id
 
 

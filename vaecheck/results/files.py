@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from vaecheck.errors import InputError, VaecheckError
+from vaecheck.results.comparison import Comparison
+from vaecheck.results.gate import GateReport
+from vaecheck.results.history import History
 from vaecheck.results.types import SCHEMA, Measure, PerImage, Result, VAECard
+
+Document = Result | Comparison | GateReport | History
+"""What a command leaves in result.json; `kind` tells which."""
 
 RESULT_FILE = "result.json"
 PER_IMAGE_FILE = "per_image.csv"
@@ -31,25 +37,28 @@ _ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling", "published", "findi
 _DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "class"}
 _FACTORS = ("scaling_factor", "shift_factor")
 _NO_VALUE = object()
+_CSV = "per_image"
+"""The field that goes to the CSV file instead."""
+_RECORDS: Mapping[object, type[Document]] = {"compare": Comparison, "gate": GateReport, "watch": History}
+"""By kind; every other kind is a Result."""
 
 
-def to_document(result: Result) -> dict[str, Any]:
+def to_document(result: Document) -> dict[str, Any]:
     """The contract's JSON document. Raises VaecheckError where a number is NaN or infinite."""
-    document: dict[str, Any] = _encode(replace(result, per_image=PerImage()), "")
-    del document["per_image"]
+    document: dict[str, Any] = _encode_record(result, "")
     for key in _ONLY_WHERE_PRESENT:
-        if not document[key]:
+        if key in document and not document[key]:
             del document[key]
     return document
 
 
-def to_json(result: Result) -> str:
+def to_json(result: Document) -> str:
     """`to_document` as indented JSON text with a newline at its end."""
     return json.dumps(to_document(result), indent=2, allow_nan=False) + "\n"
 
 
-def from_document(document: Mapping[str, Any]) -> Result:
-    """The result that a JSON document holds. Raises InputError, naming the field that is wrong."""
+def from_document(document: Mapping[str, Any]) -> Document:
+    """The record that a JSON document holds. Raises InputError, naming the field that is wrong."""
     schema = document.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int):
         raise InputError("the document has no schema number", hint="Give a result.json that vaecheck wrote.")
@@ -60,24 +69,37 @@ def from_document(document: Mapping[str, Any]) -> Result:
         )
     if schema < 1:
         raise InputError(f"there is no schema {schema}", hint="Give a result.json that vaecheck wrote.")
-    for key in ("kind", "measures"):
+    record = _RECORDS.get(document.get("kind"), Result)
+    for key in ("kind", *(["measures"] if record is Result else [])):
         if key not in document:
             raise InputError(f"the document has no {key!r}", hint="Give a result.json that vaecheck wrote.")
     environment = document.get("environment", {})
     if isinstance(environment, dict):  # may be stripped from a kept baseline: it decides nothing
         document = {**document, "environment": {"threads": 0, **environment}}
-    result: Result = _decode(Result, document, "")
-    return result
+    found: Document = _decode(record, document, "")
+    return found
 
 
-def save(result: Result, out: Path) -> None:
-    """Write per_image.csv, then result.json, into the folder `out`; each appears whole or not at all."""
+def save(result: Document, out: Path) -> None:
+    """Write per_image.csv where there are pictures, then result.json, into `out`; each appears whole or not at all."""
     document = to_json(result)
-    write_atomically(out / PER_IMAGE_FILE, _to_csv(result.per_image))
+    if isinstance(result, Result | Comparison):
+        write_atomically(out / PER_IMAGE_FILE, _to_csv(result.per_image))
     write_atomically(out / RESULT_FILE, document)
 
 
-def load(folder: Path) -> Result:
+def load_result(folder: Path) -> Result:
+    """As `load`, of one run of one VAE. Raises InputError for a folder of anything else."""
+    found = load(folder)
+    if not isinstance(found, Result):
+        raise InputError(
+            f"{folder} holds a {found.kind}, not the result of one VAE",
+            hint="Give the --out folder of reconstruct, score, latents, diagnose or scale-factor.",
+        )
+    return found
+
+
+def load(folder: Path) -> Document:
     """Read what `save` wrote. A folder without per_image.csv gives a result without per-image values.
 
     Raises InputError for a missing folder or file, broken JSON, an unknown schema, a field of the wrong type.
@@ -97,7 +119,10 @@ def load(folder: Path) -> Result:
     if not isinstance(document, dict):
         raise InputError(f"{path} is not a result: it holds no JSON object", hint="Give the folder that --out named.")
     try:
-        return replace(from_document(document), per_image=_load_csv(folder / PER_IMAGE_FILE))
+        found = from_document(document)
+        if isinstance(found, Result | Comparison):
+            return replace(found, per_image=_load_csv(folder / PER_IMAGE_FILE))
+        return found
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
 
@@ -144,6 +169,8 @@ def _encode_record(record: Any, where: str) -> dict[str, Any]:
     document = {}
     for field in fields(record):
         if isinstance(record, Measure) and (field.name == "name" or _has_no(field.name, record)):
+            continue
+        if field.name == _CSV:
             continue
         key = _DOCUMENT_NAMES.get((type(record), field.name), field.name)
         document[key] = _encode(getattr(record, field.name), f"{where}.{key}")
@@ -201,7 +228,7 @@ def _decode_record(record: Any, value: Any, where: str, **given: Any) -> Any:
     hints = typing.get_type_hints(record)
     for field in fields(record):
         key = _DOCUMENT_NAMES.get((record, field.name), field.name)
-        if field.name in given or (record is Result and key == "per_image"):
+        if field.name in given or key == _CSV:
             continue
         if key in value or field.name in _required(record):
             given[field.name] = _decode(hints[field.name], value.get(key, _NO_VALUE), f"{where}.{key}".lstrip("."))

@@ -1,0 +1,79 @@
+"""What `compare` found: several VAEs on the same pictures, their paired differences, and who wins what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, VAECard
+
+NO_DIFFERENCE = "no difference"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """a's figure less b's, on the same pictures.
+
+    ci95: of the difference; None where the pictures cannot tell. p: two-sided, of no difference; p_holm: the same after
+    Holm's correction for all differences of the document. reason: why there is no interval, empty where there is one.
+    """
+
+    a: str
+    b: str
+    value: float | None
+    ci95: tuple[float, float] | None
+    n: int = 0
+    p: float | None = None
+    p_holm: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One metric over all VAEs.
+
+    winner: the REF that beats every other, or "no difference", which also stands where neither direction is better.
+    """
+
+    values: Mapping[str, Measure]
+    differences: tuple[Difference, ...]
+    winner: str = NO_DIFFERENCE
+
+
+@dataclass(frozen=True)
+class Front:
+    """Who is on the Pareto front of one quality metric against what it costs.
+
+    quality: a metric. axes: what else counts ("latent_values", "decode_images_per_second", "sec_25"), with the
+    direction that is better. points: by REF the figures by axis, the quality's too. front: the REFs that no other
+    beats in all. beaten_by: of the others, by REF, who does. note: what was left out and why.
+    """
+
+    quality: str
+    axes: Mapping[str, str]
+    points: Mapping[str, Mapping[str, float | None]]
+    front: tuple[str, ...]
+    beaten_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One `compare`, of VAEs or of saved results. REFs are the names as given, made unique.
+
+    per_image: columns "METRIC:REF". sources: by REF the folder of a saved result, empty where the VAE was run.
+    """
+
+    vaes: Mapping[str, VAECard]
+    data: DataCard
+    settings: Mapping[str, Any]
+    environment: Environment
+    measures: Mapping[str, Contest]
+    fronts: tuple[Front, ...] = ()
+    warnings: tuple[str, ...] = ()
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    per_image: PerImage = PerImage()
+    kind: str = "compare"
+    schema: int = SCHEMA

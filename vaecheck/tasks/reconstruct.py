@@ -131,13 +131,14 @@ def _could_not_be_had(measure: Measure) -> bool:
 
 
 def per_image(built: Built) -> PerImage:
-    """The per-image columns of every metric that has them."""
+    """The per-image columns of every metric that has them; None where a metric left a picture out."""
+    found = [(metric.rows.ids, metric.columns()) for metric in built.metrics if isinstance(metric, HasColumns)]
+    ids = tuple(sorted({image_id for seen, columns in found if columns for image_id in seen}))
     values: dict[str, tuple[float | None, ...]] = {}
-    ids: tuple[str, ...] = ()
-    for metric in built.metrics:
-        if isinstance(metric, HasColumns):
-            values |= metric.columns()
-            ids = tuple(metric.rows.ids) or ids
+    for seen, columns in found:
+        for name, column in columns.items():
+            value_of = dict(zip(seen, column, strict=True))
+            values[name] = tuple(map(value_of.get, ids))
     return PerImage(ids, values)
 
 

@@ -1,0 +1,81 @@
+"""Whether figures of several runs may be set beside each other: they say something of the VAEs only where all else is
+equal.
+
+Why fields and not the whole settings: how pictures were read (--icc, --background, --limit) shows in the fingerprint of
+their pixels, and batch sizes and devices change the last bits alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from vaecheck.errors import NotComparable
+from vaecheck.results.types import Result
+
+OF_THE_DATA = ("fingerprint", "count", "size", "fit", "data_range")
+OF_THE_SETTINGS = ("dtype", "posterior", "protocol", "tiling")
+SEED = "seed"
+"""Decides figures only where posteriors are sampled."""
+
+_WEIGHTS = re.compile(r"\(sha256 ([0-9a-f]{8,})\)")
+_DIGITS = 12
+
+
+def differing_fields(a: Result, b: Result, names: Iterable[str] = ()) -> tuple[str, ...]:
+    """What differs in how two results came about, but for the VAE: "data.size: 256 against 512".
+
+    names: the measures that are to be compared; they must have one definition, and weights that are the same.
+    """
+    found = [
+        _differs(f"data.{field}", getattr(a.data, field), getattr(b.data, field))
+        for field in OF_THE_DATA
+        if a.data.fingerprint and b.data.fingerprint  # a `bench` has no pictures
+    ]
+    settings = [name for name in OF_THE_SETTINGS if name in a.settings and name in b.settings]
+    if "sample" in (a.settings.get("posterior"), b.settings.get("posterior")):
+        settings.append(SEED)
+    found += [_differs(f"settings.{name}", a.settings.get(name), b.settings.get(name)) for name in settings]
+    for name in names:
+        one, other = a.measures.get(name), b.measures.get(name)
+        if one is not None and other is not None and None not in (one.value, other.value):
+            found.append(_differs(f"measures.{name}.definition", one.definition, other.definition))
+            found.append(_differs(f"weights of {name}", _weights(one.reason), _weights(other.reason)))
+    return tuple(filter(None, found))
+
+
+def differing_vaes(a: Result, b: Result) -> tuple[str, ...]:
+    """Whether two results are of two VAEs: by their weights where those are known, else by their names."""
+    if a.vae is None or b.vae is None:
+        return ("vae: one result has none",) if a.vae is not b.vae else ()
+    if a.vae.sha256 and b.vae.sha256:
+        return tuple(filter(None, [_differs("vae.sha256", a.vae.sha256, b.vae.sha256)]))
+    return tuple(filter(None, [_differs("vae.ref", a.vae.ref, b.vae.ref)]))
+
+
+def check_comparable(a: Result, b: Result, whose_a: str, whose_b: str, names: Iterable[str] = ()) -> None:
+    """Raises NotComparable, naming every field that differs."""
+    if found := differing_fields(a, b, names):
+        raise not_comparable(whose_a, whose_b, found)
+
+
+def not_comparable(whose_a: str, whose_b: str, found: Iterable[str]) -> NotComparable:
+    return NotComparable(
+        f"{whose_a} and {whose_b} cannot be set beside each other: {'; '.join(found)}",
+        hint="Measure both with the same pictures and the same options.",
+    )
+
+
+def _differs(what: str, a: object, b: object) -> str:
+    return "" if a == b else f"{what}: {_shown(a)} against {_shown(b)}"
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text[:_DIGITS] if re.fullmatch(r"[0-9a-f]{32,}", text) else text
+
+
+def _weights(reason: str) -> str:
+    """The hash of weights that are not the published ones; those that are, are all the same."""
+    found = _WEIGHTS.search(reason)
+    return found[1] if found else "the published ones"

@@ -21,7 +21,9 @@ from PIL import Image
 from vaecheck.render import contact_sheet, plots
 from vaecheck.render.drawn import PANELS, PLOTS, about_of, is_drawn, key_of
 from vaecheck.render.printable import printable
-from vaecheck.results.types import Panel, Plot, Result
+from vaecheck.results.files import Document
+from vaecheck.results.gate import GateReport
+from vaecheck.results.types import Panel, Plot
 
 LARGEST_TOTAL = 6_500_000
 """Bytes of pictures in one page, before base64."""
@@ -68,9 +70,10 @@ class Embedded:
         return self.file.startswith(f"{PLOTS}/")
 
 
-def draw(result: Result, panels: Sequence[Panel], out: Path) -> tuple[Illustration, ...]:
-    """Draw the result's plots and the panels into `out`; without panels those that the result names are read there."""
-    drawn = [_plot(plot, name) for plot, name in zip(result.plots, _names(result.plots), strict=True)]
+def draw(document: Document, panels: Sequence[Panel], out: Path) -> tuple[Illustration, ...]:
+    """Draw the document's plots and the panels into `out`; without panels those that it names are read there."""
+    records = () if isinstance(document, GateReport) else document.plots
+    drawn = [_plot(plot, name) for plot, name in zip(records, _names(records), strict=True)]
     for one in drawn:
         contact_sheet.save_png(contact_sheet.captioned(one.image, one.note, _NOTE_SIZE), out / one.file)
     shown = [panel for panel in panels if panel.images]
@@ -79,7 +82,7 @@ def draw(result: Result, panels: Sequence[Panel], out: Path) -> tuple[Illustrati
         words = {"title": one.title, "note": one.note, "alt": one.alt, "height": str(one.image.height)}
         contact_sheet.save_png(contact_sheet.captioned(one.image, one.note), out / one.file, words)
         drawn.append(one)
-    return (*drawn, *(() if panels else _saved(result.artifacts, out)))
+    return (*drawn, *(() if panels else _saved(document.artifacts, out)))
 
 
 def embedded(illustrations: Iterable[Illustration]) -> dict[str, list[Embedded]]:

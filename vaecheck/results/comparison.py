@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, VAECard
+from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, Plot, VAECard
 
 NO_DIFFERENCE = "no difference"
 
@@ -72,8 +72,9 @@ class Comparison:
     measures: Mapping[str, Contest]
     fronts: tuple[Front, ...] = ()
     warnings: tuple[str, ...] = ()
+    plots: tuple[Plot, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    per_image: PerImage = PerImage()
+    per_image: PerImage = field(default_factory=PerImage)
     kind: str = "compare"
     schema: int = SCHEMA

@@ -8,7 +8,7 @@ their pixels, and batch sizes and devices change the last bits alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vaecheck.errors import NotComparable
 from vaecheck.results.types import Result
@@ -22,10 +22,13 @@ _WEIGHTS = re.compile(r"\(sha256 ([0-9a-f]{8,})\)")
 _DIGITS = 12
 
 
-def differing_fields(a: Result, b: Result, names: Iterable[str] = ()) -> tuple[str, ...]:
+def differing_fields(
+    a: Result, b: Result, names: Iterable[str] = (), *, may_differ: Collection[str] = ()
+) -> tuple[str, ...]:
     """What differs in how two results came about, but for the VAE: "data.size: 256 against 512".
 
     names: the measures that are to be compared; they must have one definition, and weights that are the same.
+    may_differ: settings that are what the user compares.
     """
     found = [
         _differs(f"data.{field}", getattr(a.data, field), getattr(b.data, field))
@@ -35,7 +38,13 @@ def differing_fields(a: Result, b: Result, names: Iterable[str] = ()) -> tuple[s
     settings = [name for name in OF_THE_SETTINGS if name in a.settings and name in b.settings]
     if "sample" in (a.settings.get("posterior"), b.settings.get("posterior")):
         settings.append(SEED)
-    found += [_differs(f"settings.{name}", a.settings.get(name), b.settings.get(name)) for name in settings]
+    found += [
+        _differs(f"settings.{name}", a.settings.get(name), b.settings.get(name))
+        for name in settings
+        if name not in may_differ
+    ]
+    weights, others = (result.settings.get("metric_weights") or {} for result in (a, b))
+    found += [_differs(f"weights of {name}", weights[name], others[name]) for name in weights if name in others]
     for name in names:
         one, other = a.measures.get(name), b.measures.get(name)
         if one is not None and other is not None and None not in (one.value, other.value):

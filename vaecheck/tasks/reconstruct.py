@@ -81,7 +81,7 @@ def reconstruct(
         kind="reconstruct",
         vae=card,
         data=data,
-        settings=bench.document(run) | {"metrics": list(names)},
+        settings=bench.document(run) | {"metrics": list(names), "metric_weights": bench.catalogue.hashes()},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures,
         warnings=(

@@ -42,7 +42,7 @@ def reconstruct(
     built = bench.catalogue.build(names)
     opened = time.perf_counter()
 
-    gallery = Gallery()
+    gallery = Gallery(built.metrics)
     folder = settings.save_reconstructions
     originals = [Path(source), *map(Path, bench.images.files())]
     saver = [SaveReconstructions(folder, originals)] if folder else []

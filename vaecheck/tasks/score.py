@@ -55,7 +55,7 @@ def score(
     options = WeightOptions(settings.inception_weights, settings.lpips_weights, settings.offline, listener.download)
     networks = Catalogue(device, options, settings.seed, protocol=protocol)
     built = networks.build(names)
-    gallery = Gallery()
+    gallery = Gallery(built.metrics)
     batch_size = settings.batch_size or auto_batch_size(device, settings)
     from_left, from_right = _loader(left, settings), _loader(right, settings)
     listener.start("Scoring", left.count)

@@ -8,6 +8,8 @@ order do not change the choice.
 Why the worst by every metric: PSNR hardly sees a face that lost its eyes, and LPIPS hardly sees a wrong tone. A metric
 has measured a batch before the gallery sees it, so its own figures choose, and nothing is computed twice.
 
+Why VAEs are shown where they differ most: where they all lose the same, there is nothing to choose by.
+
 Why planes beyond colour stand beside it: an alpha channel that is composited hides what the VAE did to the colours
 under it, though every metric counts them; and two planes of a spectrogram are no grey and alpha.
 """
@@ -16,8 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -27,6 +29,7 @@ from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.pixel import psnr_db
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_8_bits
+from vaecheck.results.comparison import SideBySide
 from vaecheck.results.types import Shown
 
 PSNR = "psnr_db"
@@ -147,6 +150,83 @@ def _worst_first(judge: PerImage, kept: Iterable[_Kept]) -> list[_Kept]:
     return sorted(
         (one for one in kept if judge.name in one.values), key=lambda one: (sign * one.values[judge.name], one.id)
     )
+
+
+@dataclass(frozen=True)
+class _KeptOfAll:
+    disagreement: float
+    id: str
+    original: Tensor
+    reconstructions: tuple[Tensor, ...]
+
+    @property
+    def order(self) -> tuple[float, str]:
+        return -self.disagreement, self.id
+
+
+class Disagreements:
+    """Keeps the pictures on which several VAEs differ most, with what each made of them.
+
+    refs: of the VAEs; `observer` gives each one's part. Memory: those pictures, and one batch of all VAEs.
+    """
+
+    def __init__(self, refs: Sequence[str], *, most: int = 8) -> None:
+        self.refs = tuple(refs)
+        self.most = most
+        self._batch: dict[str, Batch] = {}
+        self._kept: list[_KeptOfAll] = []
+
+    def observer(self, ref: str) -> Disagreeing:
+        return Disagreeing(self, ref)
+
+    def add(self, ref: str, batch: Batch) -> None:
+        self._batch[ref] = batch
+        if len(self._batch) < len(self.refs):
+            return
+        batches, self._batch = [self._batch[each] for each in self.refs], {}
+        for place, image_id in enumerate(batch.ids):
+            sides = [_of_one(each, place) for each in batches]
+            disagreement = _disagreement(sides)
+            if len(self._kept) == self.most and (-disagreement, image_id) > self._kept[-1].order:
+                continue
+            own = tuple(side.cpu().clone() for side in sides)
+            kept = _KeptOfAll(disagreement, image_id, batch.original[place].cpu().clone(), own)
+            self._kept = sorted([*self._kept, kept], key=lambda kept: kept.order)[: self.most]
+
+    def shown(self) -> tuple[SideBySide, ...]:
+        """The largest disagreement first."""
+        return tuple(
+            SideBySide(
+                kept.id,
+                kept.disagreement,
+                side_by_side(kept.original),
+                dict(zip(self.refs, map(side_by_side, kept.reconstructions), strict=True)),
+                planes_of(len(kept.original)),
+            )
+            for kept in self._kept
+        )
+
+
+@dataclass(frozen=True)
+class Disagreeing:
+    """What watches one VAE for Disagreements."""
+
+    all: Disagreements
+    ref: str
+    needs: frozenset[Need] = frozenset({Need.RECONSTRUCTION})
+
+    def update(self, batch: Batch) -> None:
+        self.all.add(self.ref, batch)
+
+
+def _of_one(batch: Batch, place: int) -> Tensor:
+    assert batch.reconstruction is not None
+    return batch.reconstruction[place]
+
+
+def _disagreement(sides: Sequence[Tensor]) -> float:
+    """Root of the mean squared difference over pixels and pairs, which is twice the unbiased variance over sides."""
+    return math.sqrt(2 * float(torch.stack(list(sides)).float().var(0).mean()))
 
 
 def _detached(kept: _Kept) -> _Kept:

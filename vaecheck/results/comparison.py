@@ -59,6 +59,21 @@ class Front:
 
 
 @dataclass(frozen=True)
+class SideBySide:
+    """One picture kept for the grid, and what each VAE made of it: 8-bit RGB (H, W, 3) arrays.
+
+    disagreement: grey levels (0 to 255) between two of the VAEs, root mean square over pixels and pairs.
+    planes: what lies side by side in the arrays, in equal widths ("RGB", "alpha"); empty where that is RGB or grey.
+    """
+
+    id: str
+    disagreement: float
+    original: Any
+    reconstructions: Mapping[str, Any]
+    planes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One `compare`, of VAEs or of saved results. REFs are the names as given, made unique.
 

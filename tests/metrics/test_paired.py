@@ -122,10 +122,17 @@ def test_a_frechet_distance_goes_by_the_pull_of_each_picture():
     b = result({"rfid_influence": list(push)}, rfid=other, kid=0.3)
     found = paired_differences(a, b)
     assert found["rfid"] == paired_frechet(one, pull, other, push)
-    assert found["kid"] == Paired(pytest.approx(-0.2), None, None, 0, "kid has no value by picture to pair")
+    assert found["kid"] == Paired(pytest.approx(-0.2), None, None, 0, "it is no mean of values by picture")
     fewer = result({"rfid_influence": [*push[:-1], None]}, rfid=other)
     assert paired_differences(a, fewer)["rfid"].ci95 is None
     assert "different pictures" in paired_differences(a, fewer)["rfid"].reason
+
+
+def test_a_column_that_is_not_of_the_mean_gives_no_interval():
+    found = paired_differences(
+        result({"latent_std": [1.0, 2.0]}, latent_std=1.6), result({"latent_std": [1.0, 3.0]}, latent_std=2.1)
+    )["latent_std"]
+    assert (found.value, found.ci95) == (pytest.approx(-0.5), None)
 
 
 def test_only_numbers_that_both_have_are_compared():

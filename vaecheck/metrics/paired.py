@@ -102,7 +102,7 @@ def _difference(name: str, value_a: float, value_b: float, a: PerImage, b: PerIm
         if left_out or len(of_a) < 2:
             return Paired(value_a - value_b, None, None, len(of_a), "the two distances are over different pictures")
         return paired_frechet(value_a, of_a, value_b, of_b)
-    if name in a.columns and name in b.columns:
+    if _is_the_mean(value_a, a, name) and _is_the_mean(value_b, b, name):
         of_a, of_b, left_out = _matched(_by_id(a, name), _by_id(b, name))
         if not len(of_a):
             return Paired(value_a - value_b, None, None, 0, "no picture has a value on both sides")
@@ -111,7 +111,13 @@ def _difference(name: str, value_a: float, value_b: float, a: PerImage, b: PerIm
             return found
         apart = f"{left_out} of {left_out + found.n} pictures, which have no value on one side, are left out"
         return Paired(found.value, found.ci95, found.p, found.n, "; ".join(filter(None, (found.reason, apart))))
-    return Paired(value_a - value_b, None, None, 0, f"{name} has no value by picture to pair")
+    return Paired(value_a - value_b, None, None, 0, "it is no mean of values by picture")
+
+
+def _is_the_mean(value: float, per_image: PerImage, name: str) -> bool:
+    """latent_std is not: its column has the std of each picture, and it is that of all together."""
+    column = [value for value in per_image.columns.get(name, ()) if value is not None]
+    return bool(column) and math.isclose(math.fsum(column) / len(column), value, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _by_id(per_image: PerImage, column: str) -> dict[str, float]:

@@ -22,6 +22,7 @@ from vaecheck.cli import (
     score,
     train,
     vaes,
+    watch,
     weights,
 )
 from vaecheck.cli.screen import said
@@ -63,6 +64,7 @@ app.command("latents")(latents.command)
 app.command("diagnose")(diagnose.command)
 app.command("score")(score.command)
 app.command("bench")(bench.command)
+app.command("watch")(watch.command)
 app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 app.command("vaes")(vaes.command)

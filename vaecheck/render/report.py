@@ -1,4 +1,4 @@
-"""A result as a folder that a person opens and a program reads.
+"""A document as a folder that a person opens and a program reads.
 
 Why result.json comes last: whoever sees it may rely on every file that it names.
 """
@@ -6,17 +6,18 @@ Why result.json comes last: whoever sees it may rely on every file that it names
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
-from vaecheck.render import contact_sheet, illustrations
+from vaecheck.render import contact_sheet, forms, illustrations
 from vaecheck.render.drawn import is_drawn
-from vaecheck.render.markdown import to_markdown
 from vaecheck.render.page import to_page
-from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, save, write_atomically
+from vaecheck.results.comparison import Comparison
+from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, Document, save, write_atomically
 from vaecheck.results.types import Panel, Result, Shown
 
 GRID_FILE = "grid.png"
@@ -24,31 +25,42 @@ WORST_FILE = "worst.png"
 MARKDOWN_FILE = "report.md"
 PAGE_FILE = "report.html"
 
+AnyDocument = TypeVar("AnyDocument", bound=Document)
 
-def write_report(result: Result, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> Result:
-    """Write pictures, reports, per_image.csv and result.json into `out`; returns the result with its `artifacts`.
+
+def write_report(document: AnyDocument, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
+    """Write pictures, reports, per_image.csv and result.json into `out`; returns the document with its `artifacts`.
 
     Artifacts are file names relative to `out`: "plot:ABOUT:NAME" and "panel:ABOUT:NAME" name those of plots and panels.
-    With no pictures to show, a grid that the result already names and that lies in `out` is kept, and with no panels
+    With no pictures to show, a grid that the document already names and that lies in `out` is kept, and with no panels
     its panels. Raises InputError where `out` cannot be written.
     """
+    drawn = draw_report(document, shown, out, panels)
+    save(drawn, out)
+    return drawn
+
+
+def draw_report(document: AnyDocument, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
+    """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
     drawn = (GRID_FILE, WORST_FILE)
     before = _drawn_before(out)
-    illustrated = illustrations.draw(result, panels, out)
+    illustrated = illustrations.draw(document, panels, out)
     names = {
         key: name
-        for key, name in result.artifacts.items()
+        for key, name in document.artifacts.items()
         if not is_drawn(name) and (name not in drawn or (out / name).is_file())
     }
     names |= _draw(shown, out) | {one.key: one.file for one in illustrated}
-    names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "per_image": PER_IMAGE_FILE, "result": RESULT_FILE}
-    result = replace(result, artifacts=names)
-    write_atomically(out / MARKDOWN_FILE, to_markdown(result, illustrated))
-    write_atomically(out / PAGE_FILE, to_page(result, shown, None if shown else _saved_grid(result, out), illustrated))
+    names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "result": RESULT_FILE}
+    if isinstance(document, Result | Comparison):
+        names["per_image"] = PER_IMAGE_FILE
+    document = replace(document, artifacts=names)
+    grid = None if shown else _saved_grid(document.artifacts, out)
+    write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
+    write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
     for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
-    save(result, out)
-    return result
+    return document
 
 
 def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
@@ -71,9 +83,9 @@ def _drawn_before(out: Path) -> tuple[str, ...]:
         return ()
 
 
-def _saved_grid(result: Result, out: Path) -> Image.Image | None:
+def _saved_grid(artifacts: Mapping[str, str], out: Path) -> Image.Image | None:
     path = out / GRID_FILE
-    if result.artifacts.get("grid") != GRID_FILE or not path.is_file():
+    if artifacts.get("grid") != GRID_FILE or not path.is_file():
         return None
     with Image.open(path) as image:
         image.load()

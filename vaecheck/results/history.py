@@ -11,7 +11,10 @@ from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, Plot
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One checkpoint. name: relative to the watched folder. step: read from its name, else its place in order.
+    """One checkpoint.
+
+    name: relative to the watched folder, with its step where it has been overwritten. step: read from its name, else
+    its place in order.
 
     written: when its newest file was, ISO 8601. stamp: names, sizes and times of its files as one hash, by which it is
     known without being read. folder: of its own result, relative to the history's; empty where there is none.

@@ -207,7 +207,7 @@ class Disagreements:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Disagreeing:
     """What watches one VAE for Disagreements."""
 

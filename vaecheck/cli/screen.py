@@ -34,9 +34,9 @@ from vaecheck.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaecheck.render.report import AnyDocument
+    from vaecheck.render.report import AnyDocument, Pictures
     from vaecheck.results.files import Document
-    from vaecheck.results.types import Panel, Shown
+    from vaecheck.results.types import Panel
     from vaecheck.tasks.settings import Listener
 
 NARROWEST = 80
@@ -164,7 +164,7 @@ def _make_folder(out: Path) -> None:
 
 
 def finish(
-    result: AnyDocument, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = (), panels: Sequence[Panel] = ()
+    result: AnyDocument, *, out: Path | None, as_json: bool, shown: Pictures = (), panels: Sequence[Panel] = ()
 ) -> AnyDocument:
     """Write the folder, then print the table or the document, which is printed too where the folder fails."""
     from vaecheck.render.report import write_report

@@ -19,8 +19,6 @@ from vaecheck.metrics.paired import holm, paired_differences
 from vaecheck.results.comparison import NO_DIFFERENCE, Contest, Difference
 from vaecheck.results.types import Better, Measure, Result
 
-ALPHA = 0.05
-
 
 def contests(results: Mapping[str, Result]) -> dict[str, Contest]:
     """By metric, for all that any result has: the values, the difference of every pair, and the winner.
@@ -47,10 +45,7 @@ def better_of(values: Mapping[str, Measure]) -> Better:
 
 def beats(difference: Difference, better: Better) -> str | None:
     """The REF that is better by this difference alone, beyond chance; None where neither is."""
-    if better is None or difference.value is None or difference.ci95 is None or difference.p_holm is None:
-        return None
-    low, high = difference.ci95
-    if difference.p_holm >= ALPHA or low <= 0 <= high:
+    if better is None or difference.value is None or not difference.decided:
         return None
     return difference.a if (difference.value > 0) == (better == "higher") else difference.b
 

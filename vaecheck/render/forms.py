@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vaecheck.render import comparison, history, markdown, terminal
+from vaecheck.render import comparison, gate, history, markdown, terminal
 from vaecheck.render.illustrations import Illustration
 from vaecheck.results.comparison import Comparison
 from vaecheck.results.files import Document
-from vaecheck.results.history import History
+from vaecheck.results.gate import GateReport
 from vaecheck.results.types import Result
 
 
@@ -21,10 +21,10 @@ def show(document: Document, console: Console, out: Path | None = None) -> None:
         terminal.show(document, console, out)
     elif isinstance(document, Comparison):
         comparison.show(document, console, out)
-    elif isinstance(document, History):
-        history.show(document, console, out)
+    elif isinstance(document, GateReport):
+        gate.show(document, console, out)
     else:
-        raise NotImplementedError(document.kind)
+        history.show(document, console, out)
 
 
 def to_markdown(document: Document, illustrated: Sequence[Illustration] = ()) -> str:
@@ -33,6 +33,6 @@ def to_markdown(document: Document, illustrated: Sequence[Illustration] = ()) ->
         return markdown.to_markdown(document, illustrated)
     if isinstance(document, Comparison):
         return comparison.to_markdown(document, illustrated)
-    if isinstance(document, History):
-        return history.to_markdown(document, illustrated)
-    raise NotImplementedError(document.kind)
+    if isinstance(document, GateReport):
+        return gate.to_markdown(document, illustrated)
+    return history.to_markdown(document, illustrated)

@@ -16,19 +16,22 @@ from PIL import Image
 from vaecheck.render import contact_sheet, forms, illustrations
 from vaecheck.render.drawn import is_drawn
 from vaecheck.render.page import to_page
-from vaecheck.results.comparison import Comparison
+from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, Document, save, write_atomically
 from vaecheck.results.types import Panel, Result, Shown
 
 GRID_FILE = "grid.png"
 WORST_FILE = "worst.png"
+COMPARE_FILE = "compare.png"
 MARKDOWN_FILE = "report.md"
 PAGE_FILE = "report.html"
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)
+Pictures = Sequence[Shown] | Sequence[SideBySide]
+"""What a document shows: SideBySide of a Comparison, Shown of all others."""
 
 
-def write_report(document: AnyDocument, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
+def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
     """Write pictures, reports, per_image.csv and result.json into `out`; returns the document with its `artifacts`.
 
     Artifacts are file names relative to `out`: "plot:ABOUT:NAME" and "panel:ABOUT:NAME" name those of plots and panels.
@@ -40,9 +43,10 @@ def write_report(document: AnyDocument, shown: Sequence[Shown], out: Path, panel
     return drawn
 
 
-def draw_report(document: AnyDocument, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
+def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
     """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
-    drawn = (GRID_FILE, WORST_FILE)
+    drawn = (GRID_FILE, WORST_FILE, COMPARE_FILE)
+    single = [one for one in shown if isinstance(one, Shown)]
     before = _drawn_before(out)
     illustrated = illustrations.draw(document, panels, out)
     names = {
@@ -50,14 +54,15 @@ def draw_report(document: AnyDocument, shown: Sequence[Shown], out: Path, panels
         for key, name in document.artifacts.items()
         if not is_drawn(name) and (name not in drawn or (out / name).is_file())
     }
-    names |= _draw(shown, out) | {one.key: one.file for one in illustrated}
+    names |= _draw(single, out) | _compared([one for one in shown if isinstance(one, SideBySide)], out)
+    names |= {one.key: one.file for one in illustrated}
     names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "result": RESULT_FILE}
     if isinstance(document, Result | Comparison):
         names["per_image"] = PER_IMAGE_FILE
     document = replace(document, artifacts=names)
-    grid = None if shown else _saved_grid(document.artifacts, out)
+    grid = None if single else _saved_sheet(document.artifacts, out)
     write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
-    write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
+    write_atomically(out / PAGE_FILE, to_page(document, single, grid, illustrated))
     for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
     return document
@@ -74,6 +79,13 @@ def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
     return names
 
 
+def _compared(shown: Sequence[SideBySide], out: Path) -> dict[str, str]:
+    if not shown:
+        return {}
+    contact_sheet.save_png(contact_sheet.compared(shown), out / COMPARE_FILE)
+    return {"compare": COMPARE_FILE}
+
+
 def _drawn_before(out: Path) -> tuple[str, ...]:
     """The plots and panels of the result that `out` held so far: those that are not drawn again are to go."""
     try:
@@ -83,9 +95,10 @@ def _drawn_before(out: Path) -> tuple[str, ...]:
         return ()
 
 
-def _saved_grid(artifacts: Mapping[str, str], out: Path) -> Image.Image | None:
-    path = out / GRID_FILE
-    if artifacts.get("grid") != GRID_FILE or not path.is_file():
+def _saved_sheet(artifacts: Mapping[str, str], out: Path) -> Image.Image | None:
+    """grid.png, or compare.png of a comparison, where the document names it."""
+    name = artifacts.get("grid", artifacts.get("compare"))
+    if name not in (GRID_FILE, COMPARE_FILE) or not (path := out / name).is_file():
         return None
     with Image.open(path) as image:
         image.load()

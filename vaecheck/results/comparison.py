@@ -9,6 +9,8 @@ from typing import Any
 from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, Plot, VAECard
 
 NO_DIFFERENCE = "no difference"
+ALPHA = 0.05
+"""The chance that a comparison names any winner where there is no difference."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,13 @@ class Difference:
     p: float | None = None
     p_holm: float | None = None
     reason: str = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is more than chance: the interval is on one side of 0, and p_holm is below ALPHA."""
+        if self.ci95 is None or self.p_holm is None:
+            return False
+        return self.p_holm < ALPHA and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
 @dataclass(frozen=True)

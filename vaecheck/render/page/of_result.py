@@ -9,8 +9,10 @@ from PIL import Image
 from vaecheck.render import channels, published, tables
 from vaecheck.render.findings import of_severity
 from vaecheck.render.illustrations import Illustration, embedded
+from vaecheck.render.next_steps import of_result
 from vaecheck.render.page import parts, pictures
 from vaecheck.render.page.template import render
+from vaecheck.render.page.worst import worst_pictures
 from vaecheck.render.verdict import Verdict, is_quality, verdict
 from vaecheck.results.types import Result, Scaling, Shown
 
@@ -31,7 +33,7 @@ def result_page(
         "verdict": judged,
         "level_word": _level_word(result, judged),
         "facts": tables.head(result),
-        "steps": (),
+        "steps": of_result(result),
         "quality": [section for section in sections if is_quality(section.rows[0].name)],
         "others": [section for section in sections if not is_quality(section.rows[0].name)],
         "yardsticks": tables.yardstick_notes(result),
@@ -39,7 +41,7 @@ def result_page(
         "published_title": published.TITLE,
         "published": published.beside(result),
         "pictures_note": pairs.note,
-        "worst": None,
+        "worst": worst_pictures(result),
         "findings": of_severity(result, "fault", "warning", "info"),
         "healthy": of_severity(result, "healthy"),
         "unmeasured": of_severity(result, "unavailable"),

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from vaecheck.render import contact_sheet
+from vaecheck.render import contact_sheet, figures
 from vaecheck.render.printable import printable
+from vaecheck.render.titles import title_of
 from vaecheck.results.types import Shown
 
 LARGEST_PICTURES = 6_500_000
@@ -112,13 +113,21 @@ def whole(sheet: Image.Image, name: str, alt: str, room: int = LARGEST_PICTURES)
 
 def _pair(shown: Shown, views: list[tuple[bytes, tuple[int, int]]], quality: int, heading: str) -> Pair:
     name = printable(shown.id)
+    judges = [title_of(metric) for metric in shown.worst_by]
     planes = (f"{' and '.join(shown.planes)} side by side",) if shown.planes else ()
     words = ("original of {}", "reconstruction of {}", f"difference of {{}}, {contact_sheet.AMPLIFICATION} times")
     original, reconstruction, difference = (
         Picture(words.format(name), _uri(data, quality), *size)
         for words, (data, size) in zip(words, views, strict=True)
     )
-    return Pair(name, heading, (contact_sheet.psnr_in_words(shown), *planes), original, reconstruction, difference)
+    facts = (_in_words(shown), *planes, *([f"among the worst by {', '.join(judges)}"] if judges else []))
+    return Pair(name, heading, facts, original, reconstruction, difference)
+
+
+def _in_words(shown: Shown) -> str:
+    """ "PSNR 24.3 dB, SSIM 0.712, LPIPS (AlexNet) 0.21"."""
+    others = [f"{title_of(name)} {figures.number(value, significant=3)}" for name, value in shown.values.items()]
+    return ", ".join([f"PSNR {contact_sheet.psnr_in_words(shown)}", *others])
 
 
 def _encoded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -41,7 +42,7 @@ def show(history: History, console: Console, out: Path | None = None) -> None:
     screen.listed("What to do", [_in_words(step) for step in of_history(history)])
     screen.listed("Warnings", tables.warnings(history), "yellow")
     if out is not None:
-        screen.listed("Written", [str(out / name) for name in (*history.artifacts.values(),) if "/" not in name])
+        screen.listed("Written", [str(out / name) for name in history.artifacts.values() if "/" not in name])
 
 
 def to_markdown(history: History, illustrated: Sequence[Illustration] = ()) -> str:
@@ -64,13 +65,11 @@ def to_markdown(history: History, illustrated: Sequence[Illustration] = ()) -> s
 
 
 def _head(history: History) -> tuple[str, ...]:
-    rule = history.settings.get("patience")
-    decide = ", ".join(history.settings.get("stop_on", ()))
-    return (
-        f"Checkpoints of {history.folder}",
-        tables.data_in_words(history),
-        f"{decide} decide; {figures.count(rule, 'evaluation')} without a gain stop one" if decide and rule else "",
-    )[: 3 if decide and rule else 2]
+    lines = [f"Checkpoints of {history.folder}", tables.data_in_words(history)]
+    if patience := history.settings.get("patience"):
+        decide = tables.setting_in_words(history.settings.get("stop_on", ()))
+        lines.append(f"What decides: {decide}; each stops after {patience} evaluations without a gain")
+    return tuple(lines)
 
 
 def _names(history: History) -> list[str]:
@@ -107,11 +106,12 @@ def _row(one: Evaluation, names: Sequence[str], history: History, longest: int |
 
 
 def _cell(one: Evaluation, metric: str, history: History) -> str:
+    """To four digits whatever the interval: checkpoints are told apart picture by picture, which is finer."""
     measure = one.measures.get(metric)
     if measure is None:
         return figures.ABSENT
     mark = BEST if history.best.get(metric) == one.name else " " * len(BEST)
-    return f"{figures.value(measure, unit=False)}{mark}"
+    return f"{figures.value(replace(measure, ci95=None), unit=False)}{mark}"
 
 
 def _elsewhere(names: Sequence[str]) -> str:

@@ -250,11 +250,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve, or the heights of one group of bars; x and y are of one length."""
+    """One curve, or the heights of one group of bars; x and y are of one length.
+
+    low, high: the edges of a band about a curve, of that length too; empty without one.
+    """
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

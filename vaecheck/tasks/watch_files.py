@@ -19,6 +19,7 @@ from vaecheck.results.history import Evaluation, History
 from vaecheck.results.types import Measure
 
 HISTORY_FILE, BEST_FILE, STOP_FILE = "history.csv", "best", "early_stop.json"
+ARTIFACTS = {"history": HISTORY_FILE, "best": BEST_FILE, "early_stop": STOP_FILE}
 _HEAD = ("step", "name", "written", "sha256", "gone", "problem")
 
 

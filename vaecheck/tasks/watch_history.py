@@ -21,6 +21,7 @@ from vaecheck.metrics.paired import paired_differences
 from vaecheck.results import files
 from vaecheck.results.history import Evaluation, History
 from vaecheck.results.types import DataCard, Result
+from vaecheck.tasks import watch_files
 from vaecheck.tasks.machine import choose_device, choose_dtype
 from vaecheck.tasks.settings import DECIDE, Settings
 from vaecheck.tasks.stopping import best_by_metric, best_overall, figure, relatively_better, stopping
@@ -129,6 +130,7 @@ class Judge:
             why += f"; {ever.name} was better and is gone"
         judged = replace(
             history,
+            artifacts={**history.artifacts, **watch_files.ARTIFACTS},
             evaluations=tuple(evaluations),
             best={metric: one.name for metric, one in best_by_metric(evaluations).items()},
             best_overall=why,

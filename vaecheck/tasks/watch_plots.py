@@ -5,6 +5,10 @@ from __future__ import annotations
 from vaecheck.results.history import History
 from vaecheck.results.types import Line, Measure, Plot
 
+BAND = (
+    " The band is the 95 % interval over pictures; two checkpoints are told apart picture by picture, which is finer."
+)
+
 
 def plots(history: History) -> tuple[Plot, ...]:
     """One plot for each metric with a figure, those that decide first: the value, its 95 % interval, the best step."""
@@ -23,22 +27,17 @@ def _plot(history: History, name: str, decides: bool) -> Plot | None:
     if not points:
         return None
     measure = points[-1][1]
-    bounded = [(step, one.ci95) for step, one in points if one.ci95 is not None]
-    steps = tuple(step for step, _ in bounded)
-    lines = [Line(name, tuple(step for step, _ in points), tuple(_value(one) for _, one in points))]
-    if bounded:
-        lines += [
-            Line("95 % interval from", steps, tuple(ci95[0] for _, ci95 in bounded)),
-            Line("95 % interval to", steps, tuple(ci95[1] for _, ci95 in bounded)),
-        ]
-    marks = {}
-    for one in history.evaluations:
-        if one.name == history.best.get(name):
-            marks[f"best: step {one.step}"] = float(one.step)
+    values = tuple(_value(one) for _, one in points)
+    bounds = [one.ci95 or (value, value) for (_, one), value in zip(points, values, strict=True)]
+    low, high = zip(*bounds, strict=True)
+    line = Line("", tuple(step for step, _ in points), values, low, high)
+    best = history.best.get(name)
+    marks = {f"best: step {one.step}": float(one.step) for one in history.evaluations if one.name == best}
     better = f"{measure.better.capitalize()} is better." if measure.better else "Neither direction is better."
     role = " It decides when to stop." if decides else ""
     if decides and name in history.stopped:
         role = f" It decides when to stop, and has not improved since step {history.stopped[name]}."
+    band = BAND if any(one.ci95 for _, one in points) else ""
     unit = f", {measure.unit}" if measure.unit not in ("", "1") else ""
     return Plot(
         name,
@@ -47,8 +46,8 @@ def _plot(history: History, name: str, decides: bool) -> Plot | None:
         f"{name} by checkpoint",
         "step",
         f"{name}{unit}",
-        tuple(lines),
-        note=better + role,
+        (line,),
+        note=better + role + band,
         marks=marks,
     )
 

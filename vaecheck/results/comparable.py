@@ -2,7 +2,8 @@
 equal.
 
 Why fields and not the whole settings: how pictures were read (--icc, --background, --limit) shows in the fingerprint of
-their pixels, and batch sizes and devices change the last bits alone.
+their pixels, and batch sizes and devices change the last bits alone. Another seed draws other posterior samples: that
+is a repetition of the measurement, and what it scatters is known from `gate --calibrate`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from vaecheck.results.types import Result
 
 OF_THE_DATA = ("fingerprint", "count", "size", "fit", "data_range")
 OF_THE_SETTINGS = ("dtype", "posterior", "protocol", "tiling")
-SEED = "seed"
-"""Decides figures only where posteriors are sampled."""
 
 _WEIGHTS = re.compile(r"\(sha256 ([0-9a-f]{8,})\)")
 _DIGITS = 12
@@ -36,8 +35,6 @@ def differing_fields(
         if a.data.fingerprint and b.data.fingerprint  # a `bench` has no pictures
     ]
     settings = [name for name in OF_THE_SETTINGS if name in a.settings and name in b.settings]
-    if "sample" in (a.settings.get("posterior"), b.settings.get("posterior")):
-        settings.append(SEED)
     found += [
         _differs(f"settings.{name}", a.settings.get(name), b.settings.get(name))
         for name in settings

@@ -1,0 +1,80 @@
+"""The runs of `gate`, and their own reports below its --out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaecheck.cli import screen
+
+if TYPE_CHECKING:
+    from vaecheck.results.calibration import Calibration
+    from vaecheck.results.gate import GateReport
+    from vaecheck.tasks.gate_run import Ran
+    from vaecheck.tasks.settings import Listener, Settings
+
+
+def judge(
+    source: str,
+    vaes: Sequence[str],
+    folders: Sequence[Path] | None,
+    rules: Path | None,
+    baseline: Path | None,
+    settings: Settings,
+    listener: Listener,
+    out: Path | None,
+) -> GateReport:
+    """Of saved results, or of what the rules need to be measured."""
+    from vaecheck.tasks.gate import judge, open_results
+    from vaecheck.tasks.gate_rules import read_rules
+
+    asked = read_rules(rules)
+    if rules is None:
+        screen.errors().print(f"no --rules given: using {asked.source}", highlight=False, markup=False)
+    old, named = open_results(baseline) if baseline else (), str(baseline or "")  # before a run takes its minutes
+    if folders:
+        results = [result for folder in folders for result in open_results(folder)]
+        return judge(results, asked, old, result=", ".join(map(str, folders)), baseline_name=named)
+    from vaecheck.tasks.gate_run import measure
+
+    runs = measure(source, vaes[0], asked, settings, listener)
+    report = judge([run.result for run in runs], asked, old, result=f"{vaes[0]} on {source}", baseline_name=named)
+    _write(runs, out)
+    return report
+
+
+def calibrate(
+    source: str,
+    vaes: Sequence[str],
+    baseline: Path | None,
+    repeats: int,
+    settings: Settings,
+    listener: Listener,
+    out: Path | None,
+) -> Calibration:
+    """The limits; the runs that they are of are kept below `out`, to be the baseline."""
+    from vaecheck.tasks.gate import open_results
+    from vaecheck.tasks.gate_calibrate import calibrate
+
+    vae, candidate = (*vaes, None)[:2]
+    found, runs = calibrate(
+        source,
+        str(vae),
+        settings,
+        listener,
+        candidate=candidate,
+        baseline=open_results(baseline) if baseline else (),
+        baseline_folder=str(baseline or ""),
+        repeats=repeats,
+    )
+    _write(runs, out)
+    return found
+
+
+def _write(runs: Sequence[Ran], out: Path | None) -> None:
+    from vaecheck.render.report import write_report
+
+    for run in runs:
+        if out is not None:
+            write_report(run.result, run.shown, out / run.result.kind, run.panels)

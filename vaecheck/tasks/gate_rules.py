@@ -23,13 +23,13 @@ FINDINGS = tuple(name for entry in explanations() if entry.remedy for name in en
 SHAPES = ("latent_shape",)
 """Measures that are no number."""
 HIGHER = (
-    *("psnr_db", "ssim", "psnr_border_db", "psnr_inside_db", "tiling_psnr_db", "lds", "lnc"),
+    *("psnr_db", "ssim", "psnr_border_db", "psnr_inside_db", "tiling_psnr_db", "lds", "cds", "lnc"),
     *("noise_psnr_db_10", "noise_psnr_db_20", "noise_mse_doubling", "noise_lpips_doubling"),
     *("encode_images_per_second", "decode_images_per_second"),
 )
 LOWER = (
     *("lpips_alex", "lpips_vgg", "lpips_squeeze", "rfid", "kid", "fd_efficientnet_lite0", "fd_pytorch_fid"),
-    *("seam_error_ratio", "sec_25", "sec_50", "cds", "equivariance_rotation", "equivariance_scale"),
+    *("seam_error_ratio", "sec_25", "sec_50", "equivariance_rotation", "equivariance_scale"),
     *("intrinsic_dimension", "viv", "ifid", "ifd_efficientnet_lite0", "decoder_sensitivity"),
     *("encode_flops_per_image", "decode_flops_per_image", "peak_memory_bytes"),
 )

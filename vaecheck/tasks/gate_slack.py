@@ -7,12 +7,12 @@ five standard errors, so that neither a small set of pictures nor a modest margi
 
 from __future__ import annotations
 
-import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from vaecheck.results.types import Measure
 
 SHARE, DECIBELS, STANDARD_ERRORS = 0.25, 3.0, 5.0
-OFFERED_SHARE, OFFERED_DECIBELS = 0.05, 0.5
+OFFERED_SHARE, OFFERED_DECIBELS, OFFERED_STANDARD_ERRORS = 0.05, 0.5, 2.8
 """How far from the figure the limit stands that is offered, at least."""
 
 
@@ -22,23 +22,23 @@ def slack(measure: Measure, value: float, limit: float, what: str, worse: float 
     measure: for its unit and the interval that gives the standard error. what: the rule, "gate.psnr_db: min".
     worse: of a rule that is written as the distance from `value`, the baseline's figure: how much worse it is now.
     """
-    room = abs(value - limit)
-    error = STANDARD_ERRORS * _standard_error(measure)
-    least, offered = (
-        (DECIBELS, OFFERED_DECIBELS) if measure.unit == "dB" else (SHARE * abs(value), OFFERED_SHARE * abs(value))
-    )
-    if value == 0 or room <= max(least, error):
+    room, error, in_decibels = abs(value - limit), _standard_error(measure), measure.unit == "dB"
+    least, offered = (DECIBELS, OFFERED_DECIBELS) if in_decibels else (SHARE * abs(value), OFFERED_SHARE * abs(value))
+    if value == 0 or room <= max(least, STANDARD_ERRORS * error):
         return ""
+    tighter = max(offered, OFFERED_STANDARD_ERRORS * error, worse or 0.0)
     unit = f" {measure.unit}" if measure.unit not in ("", "1") else ""
-    allowed = f"{room:.3g}{unit}" if measure.unit == "dB" else f"{100 * room / abs(value):.0f} %"
-    tighter = max(offered, error)
+    allowed = f"{room:.3g}{unit}" if in_decibels else f"{room / abs(value):.0%}".replace("%", " %")
     if worse is not None:
-        tighter = max(tighter, worse)
-        against = f"{what} = {room:.4g} is far from tight: against the baseline's {value:.4g}{unit}"
-        return f"{against} it allows {allowed} worse; worse_by = {_rounded(tighter, up=True)} would still hold"
-    bound = _rounded(value - tighter, up=False) if limit < value else _rounded(value + tighter, up=True)
-    against = f"{what} = {limit:.4g} is far from tight: against the measured {value:.4g}{unit}"
-    return f"{against} it allows {allowed} worse; {bound} would still hold"
+        whose, bound = "the baseline's", f"worse_by = {_rounded(tighter, up=True)}"
+    else:
+        whose = "the measured"
+        bound = _rounded(value - tighter, up=False) if limit < value else _rounded(value + tighter, up=True)
+    written = room if worse is not None else limit
+    return (
+        f"{what} = {written:.4g} is far from tight: against {whose} {value:.4g}{unit} it allows {allowed} worse; "
+        f"{bound} would still hold"
+    )
 
 
 def _standard_error(measure: Measure) -> float:
@@ -46,9 +46,7 @@ def _standard_error(measure: Measure) -> float:
     return (measure.ci95[1] - measure.ci95[0]) / 2 / 1.96 if measure.ci95 else 0.0
 
 
-def _rounded(amount: float, *, up: bool, digits: int = 3) -> str:
-    """To three digits, never past the amount in the other direction."""
-    if amount == 0:
-        return "0"
-    step = 10.0 ** (math.floor(math.log10(abs(amount))) - digits + 1)
-    return f"{(math.ceil if up else math.floor)(amount / step) * step:.{digits + 1}g}"
+def _rounded(amount: float, *, up: bool) -> str:
+    """To three digits, never past the amount in the other direction but for the noise of its last digits."""
+    context = Context(prec=3, rounding=ROUND_CEILING if up else ROUND_FLOOR)
+    return f"{float(context.create_decimal(f'{amount:.12g}')):.3g}"

@@ -67,7 +67,7 @@ def of_comparison(comparison: Comparison) -> tuple[Step, ...]:
     """Whom to take, what could not be compared, and what to look at first."""
     wins: dict[str, list[str]] = {}
     for name, contest in comparison.measures.items():
-        if is_quality(name):
+        if is_quality(name) and any(one.p_holm is not None for one in contest.differences):
             wins.setdefault(contest.winner, []).append(name)
     even = wins.pop(NO_DIFFERENCE, [])
     steps: list[Step] = []
@@ -82,7 +82,7 @@ def of_comparison(comparison: Comparison) -> tuple[Step, ...]:
         said = "; ".join(f"{ref} for {', '.join(names)}" for ref, names in wins.items())
         steps.append(Step(f"Choose by what matters to you: {said}."))
     elif even:
-        steps.append(Step("Take the one with smaller or more learnable latents, or measure more pictures."))
+        steps.append(Step("Take the one whose latents cost less or are easier to learn, or measure more pictures."))
     every = {
         f"{name} {ref}": one for name, contest in comparison.measures.items() for ref, one in contest.values.items()
     }
@@ -92,7 +92,9 @@ def of_comparison(comparison: Comparison) -> tuple[Step, ...]:
 def of_gate(report: GateReport) -> tuple[Step, ...]:
     """The remedies of what is missing, then of what fails, then of what is near."""
     graded = [one for outcome in ("error", "fail", "warn") for one in report.checks if one.outcome == outcome]
-    return _first(_split(one.remedy) for one in graded if one.remedy)
+    files = {one.metric: found for one in graded if (found := _FETCH.findall(one.reason))}
+    rest = [one for one in graded if one.remedy and one.metric not in files]
+    return _first((*_fetch(files), *(Step(f"{one.metric}: {one.remedy}") for one in rest)))
 
 
 def of_history(history: History) -> tuple[Step, ...]:
@@ -108,7 +110,9 @@ def of_history(history: History) -> tuple[Step, ...]:
 def _remedies(result: Result, *severities: str) -> Iterator[Step]:
     for finding in result.findings:
         if finding.severity in severities and finding.remedy:
-            yield Step(f"{title_of(finding.id)}: {finding.remedy}")
+            scales = result.vae if finding.id == "latent_scale" else None
+            command = _command("scale-factor", result.data, scales) if scales else ""
+            yield Step(f"{title_of(finding.id)}: {finding.remedy}", command)
 
 
 def _scaling(scaling: Scaling, vae: VAECard | None) -> Iterator[Step]:
@@ -127,14 +131,19 @@ def _missing(measures: Mapping[str, Measure]) -> Iterator[Step]:
     """The commands that bring what was not there."""
     absent = {name.partition(" ")[0]: one.reason for name, one in measures.items() if one.status == "unavailable"}
     files = {name: found for name, reason in absent.items() if (found := _FETCH.findall(reason))}
+    yield from _fetch(files)
+    for name, reason in absent.items():
+        if package := _INSTALL.search(reason):
+            yield Step(f"Install what {name} needs, then run again:", package.group())
+
+
+def _fetch(files: Mapping[str, list[str]]) -> Iterator[Step]:
+    """files: what is missing, by the metric that needs it."""
     if files:
         names = dict.fromkeys(file for found in files.values() for file in found)
         yield Step(
             f"Fetch the weights for {', '.join(files)}, then run again:", f"vaecheck weights fetch {' '.join(names)}"
         )
-    for name, reason in absent.items():
-        if package := _INSTALL.search(reason):
-            yield Step(f"Install what {name} needs, then run again:", package.group())
 
 
 def _too_few(measures: Mapping[str, Measure], data: DataCard) -> Iterator[Step]:
@@ -167,14 +176,6 @@ def _command(name: str, data: DataCard, vae: VAECard) -> str:
     size = f" --size {data.size}" if data.size not in (None, USUAL_SIZE) else ""
     images = shlex.quote(data.source)
     return f"vaecheck {name} {images} --vae {shlex.quote(vae.ref)}{size}"
-
-
-def _split(remedy: str) -> Step:
-    """A remedy that ends in a command, as a step with that command apart."""
-    words, colon, command = remedy.rpartition(": ")
-    if colon and re.match(r"(vaecheck|pip) \S", command):
-        return Step(f"{words}:", command.rstrip("."))
-    return Step(remedy)
 
 
 def _first(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -104,7 +104,9 @@
   // Sorting: by the figure behind a cell, else by its text; what is absent stays last.
   const key = (row, column) => {
     const cell = row.cells[column];
-    return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
+    if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
+    const text = cell.textContent.trim();
+    return /^-?[\d,]+(\.\d+)?(e[-+]?\d+)?$/.test(text) ? Number(text.replaceAll(",", "")) : text;
   };
   const compare = (a, b) => {
     if (typeof a === "number" && typeof b === "number") return a - b;

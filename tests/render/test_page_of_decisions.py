@@ -24,8 +24,8 @@ def test_a_comparison_says_who_wins_by_how_much_and_at_what_cost() -> None:
     page = Page(html)
     assert "On these 64 pictures kl-f8-tiny wins in psnr_db" in page.text
     assert "Fetch the weights for lpips_alex, then run again: vaecheck weights fetch alexnet" in page.text
-    order = ["PSNR psnr_db", "has no figure", "1.00 dB 0.10 to 2.00 0.004 beyond chance", "1 of 1", "compare.png",
-             "Std of the latents", "this run", "seed", "2 threads"]  # fmt: skip
+    order = ["PSNR psnr_db", "64 images, of", "1.00 dB 0.10 to 2.00 0.004 beyond chance", "on fronts", "compare.png",
+             "Std of the latents", "this run", "seed 0", "2 threads"]  # fmt: skip
     text = Page(html[html.index("</nav>") + 6 : html.index("</main>")].replace("<", " <")).text
     assert sorted(order, key=text.index) == order
     best = [cell for cell in page.attributes("td") if "best" in (cell.get("class") or "")]

@@ -98,12 +98,15 @@ def sections(comparison: Comparison) -> dict[str, tuple[ContestRow, ...]]:
 
 
 def differences(comparison: Comparison, *, of_the_best: bool = False) -> tuple[DifferenceRow, ...]:
-    """Of every judged pair; of_the_best: only of each metric's best figure against the others, which decide."""
+    """Of every judged pair; of_the_best: only of each metric's best figure against the others, which decide.
+
+    Of figures that are all alike the first stands for the best.
+    """
     rows = []
     for name, contest in comparison.measures.items():
-        leading = best(contest)[:1]
+        leader = (*best(contest), *contest.values)[0]
         for one in contest.differences:
-            decides = not of_the_best or not leading or leading[0] in (one.a, one.b)
+            decides = not of_the_best or leader in (one.a, one.b)
             if is_quality(name) and decides:
                 rows.append(_difference(name, contest, one))
     return tuple(rows)

@@ -77,7 +77,7 @@ def from_document(document: Mapping[str, Any]) -> Document:
     if isinstance(environment, dict):  # may be stripped from a kept baseline: it decides nothing
         document = {**document, "environment": {"threads": 0, **environment}}
     found: Document = _decode(record, document, "")
-    return found
+    return _named(found) if isinstance(found, Comparison) else found
 
 
 def save(result: Document, out: Path) -> None:
@@ -241,6 +241,17 @@ def _decode_mapping(item_hint: Any, value: Any, where: str) -> dict[str, Any]:
     if item_hint is Measure:
         return {key: _decode_record(Measure, item, f"{where}.{key}", name=key) for key, item in value.items()}
     return {key: _decode(item_hint, item, f"{where}.{key}") for key, item in value.items()}
+
+
+def _named(comparison: Comparison) -> Comparison:
+    """A measure's name is its key, but in a contest, where REFs are the keys: there it is the contest's."""
+    return replace(
+        comparison,
+        measures={
+            name: replace(contest, values={ref: replace(one, name=name) for ref, one in contest.values.items()})
+            for name, contest in comparison.measures.items()
+        },
+    )
 
 
 def _decode_tuple(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

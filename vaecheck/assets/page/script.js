@@ -19,6 +19,8 @@
       slider.setAttribute("aria-valuetext", `${slider.value} % original`);
     };
     slider.addEventListener("input", move);
+    // A browser that drags the picture away as a file would let go of the slider.
+    for (const image of split.querySelectorAll("img")) image.draggable = false;
     split.classList.add("live");
     split.append(slider);
     move();

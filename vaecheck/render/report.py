@@ -96,10 +96,13 @@ def _drawn_before(out: Path) -> tuple[str, ...]:
 
 
 def _saved_sheet(artifacts: Mapping[str, str], out: Path) -> Image.Image | None:
-    """grid.png, or compare.png of a comparison, where the document names it."""
+    """grid.png, or compare.png of a comparison, where the document names it; none where it cannot be read."""
     name = artifacts.get("grid", artifacts.get("compare"))
     if name not in (GRID_FILE, COMPARE_FILE) or not (path := out / name).is_file():
         return None
-    with Image.open(path) as image:
-        image.load()
-        return image.copy()
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.load()
+            return image.copy()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

@@ -69,7 +69,10 @@ def from_document(document: Mapping[str, Any]) -> Document:
         )
     if schema < 1:
         raise InputError(f"there is no schema {schema}", hint="Give a result.json that vaecheck wrote.")
-    record = _RECORDS.get(document.get("kind"), Result)
+    kind = document.get("kind")
+    if kind is not None and not isinstance(kind, str):
+        _refuse(kind, "kind", "str")
+    record = _RECORDS.get(kind or "", Result)
     for key in ("kind", *(["measures"] if record is Result else [])):
         if key not in document:
             raise InputError(f"the document has no {key!r}", hint="Give a result.json that vaecheck wrote.")

@@ -160,6 +160,12 @@ def test_usage(run: Run, arguments: list[str], told: str) -> None:
     assert told in done.err
 
 
+def test_help_names_the_tables(run: Run) -> None:
+    words = " ".join(run("gate", "--help", COLUMNS="200").out.split())
+    for table in ("[gate.METRIC]", "[tool.vaecheck.gate]", "[gate.baseline]"):
+        assert table in words
+
+
 def test_rules_of_the_working_directory_are_found_and_named(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

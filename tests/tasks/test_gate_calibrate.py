@@ -145,6 +145,31 @@ def test_what_batch_sizes_change_is_measured_and_adds_in_quadrature(models: dict
     assert limit.sd == pytest.approx(5 / math.sqrt(2))
 
 
+def test_every_device_there_is_is_measured_unless_one_is_named(
+    models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"auto": 24.0, "cpu": 24.0, "cuda": 24.3}
+
+    def model(settings: Settings) -> Result:
+        return run(measure("psnr_db", values[settings.device]), settings={"batch_size": 1})
+
+    models["vae"] = model
+    monkeypatch.setattr(gate_calibrate, "_devices", lambda: ("cuda", "cpu"))
+    found, _ = calibrate("samples", "vae", Settings(metrics=("psnr_db",)))
+    assert [(one.cause, one.n) for one in found.limits[0].spreads] == [("devices", 2)]
+    assert found.limits[0].sd == pytest.approx(0.3 / math.sqrt(2))
+    named, _ = calibrate("samples", "vae", Settings(metrics=("psnr_db",), device="cpu"))
+    assert named.limits[0].spreads == ()
+
+
+def test_without_values_by_picture_there_is_no_limit_against_another_vae(models: dict[str, Model]) -> None:
+    models |= {name: lambda _: run(measure("kid", 2.0), settings={"batch_size": 1}) for name in ("old", "new")}
+    asked = Settings(metrics=("kid",), device="cpu")
+    assert calibrate("samples", "old", asked)[0].limits[0].worse_by == pytest.approx(0.001)
+    with pytest.raises(SetupError, match="kid: it has no values by picture"):
+        calibrate("samples", "old", asked, candidate="new")
+
+
 def test_what_would_fail_any_rule_gets_none_and_is_named(models: dict[str, Model]) -> None:
     figures = (measure("psnr_db", 24.0), measure("rfid", 3.0, status="unreliable", reason="8 pictures\nof 2,048"))
     models["some"] = lambda _: run(*figures, settings={"batch_size": 1})

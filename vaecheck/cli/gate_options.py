@@ -34,7 +34,7 @@ Rules = Annotated[
     typer.Option(
         "--rules",
         metavar="FILE",
-        help="TOML with [gate.METRIC], or a pyproject.toml; else [tool.vaecheck.gate] of ./pyproject.toml.",
+        help=r"TOML with \[gate.METRIC] tables; else \[tool.vaecheck.gate] of ./pyproject.toml.",
         rich_help_panel=RULES,
     ),
 ]
@@ -43,7 +43,7 @@ Baseline = Annotated[
     typer.Option(
         "--baseline",
         metavar="DIR",
-        help="The --out folder of an earlier run on the same pictures, for [gate.baseline].",
+        help=r"The --out folder of an earlier run on the same pictures, for \[gate.baseline].",
         rich_help_panel=RULES,
     ),
 ]

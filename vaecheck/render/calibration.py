@@ -12,7 +12,7 @@ def to_toml(found: Calibration) -> str:
     against = "itself" if found.baseline == found.vae else printable(found.baseline)
     lines = [
         f"# Limits measured by vaecheck gate --calibrate: {printable(found.vae)} against {against}",
-        f"# on {printable(found.pictures)}; runs with other {found.runs or 'conditions: none'}.",
+        f"# on {printable(found.pictures)}; runs with {found.runs or 'nothing varied'}.",
         "# Each is 2.8 standard deviations of the difference to the baseline (ISO 5725 repeatability),",
         "# or a floor: what rounding and the last digit shown can make of the figure.",
         "",

@@ -37,6 +37,7 @@ ROUNDING, FRECHET_ROUNDING = 1e-5, 1e-4
 """What other batch sizes and devices make of a per-image figure and of a Frechet distance, relative above 1."""
 SHOWN_DIGITS = 4
 OF_THE_MACHINE = "it is the machine's and not the model's; set its limit by hand"
+UNPAIRED = "it has no values by picture, so that what other pictures make of the difference is not known"
 
 Runs = Sequence[Result]
 """What one measurement left: a result for each command that it took."""
@@ -77,7 +78,7 @@ def calibrate(
         varied.setdefault(cause, [first]).append(_run(source, repeated, rules, other, listener))
     limits, left_out = [], {name: OF_THE_MACHINE for name in settings.metrics or () if name in SPEED}
     for pair in against:
-        if why := _unusable(pair):
+        if why := _unusable(pair, is_itself=is_itself):
             left_out[pair.rule.metric] = why
         else:
             limits.append(_limit(pair, varied, is_itself=is_itself))
@@ -137,13 +138,15 @@ def _devices() -> tuple[str, ...]:
     return tuple(device for device, is_here in found.items() if is_here)
 
 
-def _unusable(pair: Pair) -> str:
+def _unusable(pair: Pair, *, is_itself: bool) -> str:
     """Why a metric gets no limit; empty where it gets one."""
     for side in (pair.mine, pair.theirs):
         if side is None:
             return "it was not measured on both sides"
         if side.number is None or side.measure.status != "ok":
             return f"{side.measure.status}, which fails any rule: {side.measure.reason}"
+    if not is_itself and (pair.difference is None or pair.difference.ci95 is None):
+        return UNPAIRED
     return ""
 
 

@@ -172,6 +172,14 @@ def test_sixteen_photographs_of_512_stay_under_ten_megabytes_at_their_own_size(r
     assert html.count('width="512" height="512"') == 48
 
 
+def test_pictures_and_panels_share_the_room_of_a_page(result: Result, shown: Sequence[Shown], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 512, 512, 3), dtype=np.uint8)
+    noisy = [replace(shown[0], id=f"{i}.png", original=noise[0], reconstruction=noise[1]) for i in range(16)]
+    panels = [Panel(f"p{i}", "psnr_db", "Noise", (("a", noise[0]), ("b", noise[1]))) for i in range(6)]
+    html = to_page(result, noisy, illustrated=draw(result, panels, tmp_path))
+    assert len(html.encode()) < 10_000_000
+
+
 def test_small_pictures_are_exact(result: Result, shown: Sequence[Shown]) -> None:
     """What is enlarged to look for faults has none of its own."""
     images = Page(to_page(result, shown)).attributes("img")

@@ -85,12 +85,14 @@ def draw(document: Document, panels: Sequence[Panel], out: Path) -> tuple[Illust
     return (*drawn, *(() if panels else _saved(document.artifacts, out)))
 
 
-def embedded(illustrations: Iterable[Illustration]) -> dict[str, list[Embedded]]:
-    """By what they are about; exact as long as the page can hold them, then smaller, then by file name alone."""
-    found = list(illustrations)
-    encoded = _fitting([one.image for one in found])
+def embedded(illustrations: Iterable[Illustration], taken: int = 0) -> dict[str, list[Embedded]]:
+    """By what they are about; exact as long as there is room, then smaller, then by file name alone.
+
+    taken: bytes that other pictures of the page have.
+    """
+    found, room = list(illustrations), LARGEST_TOTAL - taken
+    encoded = _fitting([one.image for one in found], room)
     pages: dict[str, list[Embedded]] = {}
-    room = LARGEST_TOTAL
     for one, (data, size) in zip(found, encoded, strict=True):
         room -= len(data)
         kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
@@ -147,17 +149,17 @@ def _names(records: Iterable[Plot | Panel]) -> list[str]:
     return names
 
 
-def _fitting(images: Sequence[Image.Image]) -> list[tuple[bytes, tuple[int, int]]]:
-    """Every picture in the best encoding in which all fit into a page, or in the smallest."""
+def _fitting(images: Sequence[Image.Image], room: int) -> list[tuple[bytes, tuple[int, int]]]:
+    """Every picture in the best encoding in which all fit into this many bytes, or in the smallest."""
     for step in _STEPS:
         encoded: list[tuple[bytes, tuple[int, int]]] = []
-        room = LARGEST_TOTAL
+        left = room
         for image in images:
             encoded.append(_encoded(image, *step))
-            room -= len(encoded[-1][0])
-            if room < 0 and step != _STEPS[-1]:
+            left -= len(encoded[-1][0])
+            if left < 0 and step != _STEPS[-1]:
                 break
-        if len(encoded) == len(images) and (room >= 0 or step == _STEPS[-1]):
+        if len(encoded) == len(images) and (left >= 0 or step == _STEPS[-1]):
             break
     return encoded
 

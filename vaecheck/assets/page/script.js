@@ -78,7 +78,8 @@
       return button;
     }));
     const room = Math.min(innerWidth * 0.9 / image.naturalWidth, innerHeight * 0.75 / image.naturalHeight);
-    factor = Math.min(16, Math.max(1, Math.floor(room), Math.floor(image.width / image.naturalWidth) + 1));
+    const shown = image.width / image.naturalWidth * (labelled.length ? 1.5 : 1);
+    factor = Math.min(16, Math.max(1, Math.floor(room), Math.floor(shown) + 1));
     picture.removeAttribute("width");
     show(image);
     dialog.showModal();

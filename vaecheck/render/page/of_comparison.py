@@ -27,9 +27,10 @@ _DIFFERENCES = (
 )
 
 
-def comparison_page(comparison: Comparison, sheet: Image.Image | None, illustrated: Sequence[Illustration]) -> str:
-    """sheet: the pictures side by side, as saved."""
-    drawn = embedded(illustrated)
+def comparison_page(comparison: Comparison, saved: Image.Image | None, illustrated: Sequence[Illustration]) -> str:
+    """saved: the sheet of pictures side by side."""
+    sheet = pictures.whole(saved, _SHEET, _SHEET_ALT) if saved is not None else None
+    drawn = embedded(illustrated, sheet.bytes if sheet else 0)
     about_fronts = {front.quality for front in comparison.fronts}
     context = {
         "title": tables.title(comparison),
@@ -52,7 +53,7 @@ def comparison_page(comparison: Comparison, sheet: Image.Image | None, illustrat
     return render(
         "comparison",
         context,
-        sheet=pictures.whole(sheet, _SHEET, _SHEET_ALT) if sheet is not None else None,
+        sheet=sheet,
         drawn=drawn,
         fronts_drawn=[about for about in drawn if about in about_fronts],
         other_drawn=[about for about in drawn if about not in about_fronts],

@@ -53,13 +53,14 @@ def result_page(
         "warnings": tables.warnings(result),
         **parts.last(result),
     }
-    drawn = embedded(illustrated)
+    sheet = pictures.whole(grid, "grid.png", _GRID_ALT) if grid is not None and not shown else None
+    drawn = embedded(illustrated, pairs.bytes + (sheet.bytes if sheet else 0))
     known = {finding.id for finding in result.findings} | {row.name for section in sections for row in section.rows}
     return render(
         "result",
         context,
         pairs=pairs.pairs,
-        grid=pictures.whole(grid, "grid.png", _GRID_ALT) if grid is not None and not shown else None,
+        grid=sheet,
         snippets=tuple(result.scaling.snippets.items()) if result.scaling else (),
         drawn=drawn,
         other_drawn=[about for about in drawn if about not in known],

@@ -51,10 +51,18 @@ class Picture:
     def small(self) -> bool:
         return self.width < SMALL
 
+    @property
+    def bytes(self) -> int:
+        """Before base64."""
+        return len(self.uri) * 3 // 4
+
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture and what came back. heading: of the group that it opens, else empty. facts: in words, of both."""
+    """One picture and what came back.
+
+    heading: of the group that it opens, else empty. facts: in words, of both. amplified: the difference, so many times.
+    """
 
     name: str
     heading: str
@@ -62,6 +70,7 @@ class Pair:
     original: Picture
     reconstruction: Picture
     difference: Picture
+    amplified: int = contact_sheet.AMPLIFICATION
 
     @property
     def wide(self) -> bool:

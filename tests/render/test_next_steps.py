@@ -47,13 +47,13 @@ def test_faults_come_first_warnings_last_and_what_follows_from_a_fault_not_at_al
 
 def test_a_wrong_scaling_is_told_with_the_number_to_use(scaled: Callable[[int], Result]) -> None:
     wrong = scaled(4)
-    assert of_result(wrong)[0].words.startswith("Use a scaling factor of 1.077 instead of 0.18215")
+    assert of_result(wrong)[0].words.startswith("Use a scaling factor of 1.0775 instead of 0.18215")
     assert wrong.scaling is not None
     right = replace(wrong, scaling=replace(wrong.scaling, verdict="ok"))
     assert "scaling factor of" not in told(of_result(right))
     nothing = {"scaling_factor": None, "shift_factor": None, "std_after": None}
     unknown = replace(wrong, scaling=replace(wrong.scaling, verdict="unknown", shipped=nothing))
-    assert of_result(unknown)[0].words.startswith("Use a scaling factor of 1.077, in training")
+    assert of_result(unknown)[0].words.startswith("Use a scaling factor of 1.0775, in training")
 
 
 @pytest.mark.parametrize("source", ["my pictures", "a'b; rm -rf ~", "$(touch x)", "../val"])

@@ -20,7 +20,9 @@ from PIL import Image
 
 from vaecheck.render import contact_sheet, plots
 from vaecheck.render.drawn import PANELS, PLOTS, about_of, is_drawn, key_of
+from vaecheck.render.fronts import front_plots
 from vaecheck.render.printable import printable
+from vaecheck.results.comparison import Comparison
 from vaecheck.results.files import Document
 from vaecheck.results.gate import GateReport
 from vaecheck.results.types import Panel, Plot
@@ -73,6 +75,8 @@ class Embedded:
 def draw(document: Document, panels: Sequence[Panel], out: Path) -> tuple[Illustration, ...]:
     """Draw the document's plots and the panels into `out`; without panels those that it names are read there."""
     records = () if isinstance(document, GateReport) else document.plots
+    if isinstance(document, Comparison):
+        records = (*records, *front_plots(document.fronts))
     drawn = [_plot(plot, name) for plot, name in zip(records, _names(records), strict=True)]
     for one in drawn:
         contact_sheet.save_png(contact_sheet.captioned(one.image, one.note, _NOTE_SIZE), out / one.file)

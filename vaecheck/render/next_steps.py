@@ -122,7 +122,7 @@ def _scaling(scaling: Scaling, vae: VAECard | None) -> Iterator[Step]:
     shipped = scaling.shipped.get("scaling_factor")
     instead = f" instead of {figures.as_given(shipped)}" if shipped is not None else ""
     yield Step(
-        f"Use a scaling factor of {figures.number(scaling.scaling_factor)}{instead}, in training and in sampling: "
+        f"Use a scaling factor of {figures.number(scaling.scaling_factor, significant=5)}{instead}, in training and in sampling: "
         "ready to paste below."
     )
 

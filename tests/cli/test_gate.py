@@ -131,6 +131,20 @@ def test_the_files_of_a_gate(gate: Gate, tmp_path: Path) -> None:
     assert "psnr_db min 25" in (out / "report.html").read_text()
 
 
+def test_a_score_has_no_vae_and_is_judged_all_the_same(gate: Gate, tmp_path: Path) -> None:
+    result = replace(GOOD, kind="score", vae=None)
+    done = gate("[gate.psnr_db]\nmin = 24", "--out", tmp_path / "out", result=result)
+    assert done.code == 0
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_options_of_a_run_are_told_to_have_no_effect_on_a_saved_result(gate: Gate) -> None:
+    done = gate("[gate.psnr_db]\nmin = 24", "--size", 64, "--lpips-net", "vgg")
+    assert done.code == 0
+    assert "warning: --lpips-net, --size have no effect on a saved result" in " ".join(done.err.split())
+    assert "no effect" not in gate("[gate.psnr_db]\nmin = 24").err
+
+
 def test_a_verdict_is_printed_even_where_a_file_cannot_be_written(gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = gate("[gate.psnr_db]\nmin = 25", "--junit", tmp_path / "file" / "junit.xml")
@@ -213,7 +227,7 @@ max = 100
 max = 100
 [gate.diagnose]
 fail_on = "fault"
-only = ["non_finite"]
+only = ["latent_outliers"]
 [gate.baseline]
 psnr_db = {worse_by = 0.001}
 """

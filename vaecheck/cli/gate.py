@@ -8,7 +8,7 @@ from vaecheck.cli import gate_flow, screen
 from vaecheck.cli import gate_options as g
 from vaecheck.cli import options as o
 from vaecheck.cli.gate_ending import finish, print_limits
-from vaecheck.cli.gate_usage import check_usage
+from vaecheck.cli.gate_usage import check_usage, warn_of_ignored
 
 
 def command(
@@ -57,6 +57,8 @@ def command(
     """
     check_usage(images, vae, result, baseline, rules, calibrate=calibrate, metrics=metrics)
     settings, source = o.settings(locals()), "" if result else o.images_or_samples(images)
+    if result:
+        warn_of_ignored(settings)
     with screen.listening(out) as listener:
         if calibrate:
             limits = gate_flow.calibrate(source, vae or [], baseline, repeats, settings, listener, out)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vaecheck.cli import screen
 from vaecheck.errors import InputError
+
+if TYPE_CHECKING:
+    from vaecheck.tasks.settings import Settings
 
 
 def check_usage(
@@ -32,3 +37,10 @@ def check_usage(
     for problem, is_so in wrong.items():
         if is_so:
             raise InputError(problem, hint="gate IMAGES --vae REF --rules FILE, or gate --result DIR --rules FILE.")
+
+
+def warn_of_ignored(settings: Settings) -> None:
+    """Say which options of a run were given beside a saved result, which needs none."""
+    if ignored := sorted((settings.given or frozenset()) - {"out", "offline"}):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        screen.warn(f"{names} {'has' if len(ignored) == 1 else 'have'} no effect on a saved result")

@@ -35,11 +35,13 @@ _HOMES = {
     "GateReport": "vaecheck.results.gate",
     "VaecheckError": "vaecheck.errors",
     "GateFailed": "vaecheck.errors",
+    "GateIncomplete": "vaecheck.errors",
 }
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from vaecheck.errors import GateFailed as GateFailed
+    from vaecheck.errors import GateIncomplete as GateIncomplete
     from vaecheck.errors import VaecheckError as VaecheckError
     from vaecheck.results.comparison import Comparison as Comparison
     from vaecheck.results.gate import GateReport as GateReport

@@ -47,7 +47,7 @@ class GateFailed(VaecheckError):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, report: Any, hint: str = "") -> None:
+    def __init__(self, message: str, *, report: Any = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.report = report
 
@@ -55,7 +55,7 @@ class GateFailed(VaecheckError):
 class GateIncomplete(SetupError):
     """report: the GateReport."""
 
-    def __init__(self, message: str, *, report: Any, hint: str = "") -> None:
+    def __init__(self, message: str, *, report: Any = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.report = report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -428,6 +429,26 @@ def test_no_baseline_lets_through_what_is_missing(new: Result, old: Result, metr
     to_document(report)
 
 
+SEVERITIES = st.sampled_from(["fault", "warning", "info", "healthy", "unavailable"])
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    severities=st.dictionaries(st.sampled_from(FINDINGS[:4]), SEVERITIES),
+    asked=st.lists(st.sampled_from(FINDINGS[:4]), min_size=1, unique=True),
+    fail_on=st.sampled_from(["fault", "warning"]),
+)
+def test_no_finding_passes_that_was_not_measured(severities: dict[str, str], asked: list[str], fail_on: str) -> None:
+    result = run(kind="diagnose", findings=tuple(finding(name, one) for name, one in severities.items()))
+    report = judge([result], read_rules({"diagnose": {"fail_on": fail_on, "only": asked}}), result="result")
+    found = {severities.get(name) for name in asked}
+    failing = {"fault", "warning"} if fail_on == "warning" else {"fault"}
+    assert report.exit_code == (3 if found & {None, "unavailable"} else 1 if found & failing else 0)
+    if severities:
+        listed = {check.metric for check in report.checks} - {"diagnose"}
+        assert {name for name in asked if severities.get(name) in (None, "unavailable", *failing)} <= listed
+
+
 # --- from Python ----------------------------------------------------------------------------------------------
 
 
@@ -442,6 +463,8 @@ def test_python_gets_the_report_or_an_error_that_carries_it(tmp_path: Path) -> N
     assert isinstance(caught.value, GateFailed)
     assert (caught.value.exit_code, caught.value.report.verdict) == (1, "fail")
     assert caught.value.message == "the gate says no:\n  psnr_db min 30: 24 dB is below min = 30"
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.message, again.report) == (caught.value.message, caught.value.report)
     with pytest.raises(InputError, match="one source of pictures"):
         vaecheck.gate(run(), rules, vae="kl-f8-tiny")
 

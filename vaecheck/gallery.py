@@ -180,8 +180,9 @@ class Disagreements:
         return Disagreeing(self, ref)
 
     def add(self, ref: str, batch: Batch) -> None:
+        """One VAE's part; with the last one's the batch is judged. A VAE alone disagrees with none."""
         self._batch[ref] = batch
-        if len(self._batch) < len(self.refs):
+        if len(self._batch) < max(2, len(self.refs)):
             return
         batches, self._batch = [self._batch[each] for each in self.refs], {}
         for place, image_id in enumerate(batch.ids):

@@ -65,7 +65,7 @@ def compare(
         if source is None:
             raise InputError(f"{', '.join(live.values())} needs pictures", hint="Give --images IMAGES.")
         measured, shown, warnings = _walk(live, source, settings, listener or Listener(), started)
-        _refuse_differing(dict(list(measured.items())[:1]) | saved)
+        _refuse_differing(saved | dict(list(measured.items())[:1]))
     results = {name: saved[name] if name in saved else measured[name] for name in named}
     if settings.metrics:
         results = {name: _only(result, settings.metrics) for name, result in results.items()}
@@ -184,7 +184,8 @@ def _walker(bench: Bench, seen: Disagreements, name: str, *, learnability: bool)
     spectrum = Spectrum(bench.vae.card.latent_channels, seed=bench.settings.seed) if learnability else None
     broken = _NonFinite()
     observers: list[Observer] = [*built.metrics, broken, seen.observer(name)]
-    run = Run(bench.vae, [*observers, spectrum] if spectrum else observers, Stopwatch(bench.device))
+    observers += [spectrum] if spectrum else []
+    run = Run(bench.vae, observers, Stopwatch(bench.device))
     return _Walker(bench, built, spectrum, broken, run)
 
 

@@ -325,8 +325,10 @@ def test_where_there_is_no_interval_significance_is_an_error() -> None:
 def test_a_gate_judges_by_the_pictures_that_both_sides_have() -> None:
     """A picture that has no value on one side does not make a difference of the means."""
     old = by_picture({"psnr_db": [20.0, 30.0, None]})
-    new = by_picture({"psnr_db": [20.0, 30.0, 10.0]})
-    assert judged({"baseline": {"psnr_db": {"worse_by": 0.1}}}, new, baseline=old).exit_code == 0
+    new = by_picture({"psnr_db": [19.95, 29.94, 10.0]})
+    report = judged({"baseline": {"psnr_db": {"worse_by": 0.1}}}, new, baseline=old)
+    assert report.exit_code == 0
+    assert "1 of 3 pictures, which have no value on one side, are left out" in only(report).reason
 
 
 # --- slack ----------------------------------------------------------------------------------------------------

@@ -278,6 +278,7 @@ def _difference_told(say: _Sayer, baseline: float, worse: float, difference: Pai
         side = 1 if worse > 0 else -1
         low, high = sorted(side * sign * bound for bound in difference.ci95)
         told += f" (95 % interval {_digits(low, 3)} to {_digits(high, 3)})"
+        told += f"; {difference.reason}" if difference.reason else ""
     return told
 
 

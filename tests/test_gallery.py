@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaecheck.gallery import Gallery
+from vaecheck.gallery import Disagreements, Gallery
 from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.protocol import Batch
 
@@ -176,3 +176,38 @@ def test_a_picture_without_a_figure_is_worst_by_no_metric_but_psnr() -> None:
 def test_a_gallery_before_its_metrics_is_a_mistake_that_is_seen() -> None:
     with pytest.raises(KeyError):
         Gallery([metric("texture", "lower", {"5": 1.0})]).update(batch(["a"], [5]))
+
+
+def compared(size: int, most: int = 3) -> Disagreements:
+    """Two VAEs, both a level off; the second one further off by the picture's number."""
+    ids, levels = [f"{i:02d}" for i in range(10)], list(range(10))
+    kept = Disagreements(("one", "two"), most=most)
+    one, two = kept.observer("one"), kept.observer("two")
+    for start in range(0, 10, size):
+        part = slice(start, start + size)
+        one.update(batch(ids[part], [1] * len(ids[part])))
+        two.update(batch(ids[part], [1 + level for level in levels[part]]))
+    return kept
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_the_pictures_on_which_vaes_differ_most_whatever_the_batches(size: int) -> None:
+    shown = compared(size).shown()
+    assert [one.id for one in shown] == ["09", "08", "07"]
+    assert [one.disagreement for one in shown] == pytest.approx([9, 8, 7])
+    assert list(shown[0].reconstructions) == ["one", "two"]
+    assert (shown[0].reconstructions["two"] == 10).all()
+    assert (shown[0].original == 0).all()
+
+
+def test_disagreement_is_the_mean_over_pairs() -> None:
+    kept = Disagreements(("a", "b", "c"))
+    for ref, level in (("a", 0), ("b", 3), ("c", 9)):
+        kept.observer(ref).update(batch(["x"], [level]))
+    assert kept.shown()[0].disagreement == pytest.approx(((9 + 81 + 36) / 3) ** 0.5)
+
+
+def test_a_vae_alone_disagrees_with_none() -> None:
+    kept = Disagreements(("a",))
+    kept.observer("a").update(batch(["x"], [1]))
+    assert kept.shown() == ()

@@ -55,14 +55,16 @@ def _value(history: History, name: str, checkpoint: str) -> str:
 
 
 def _table(history: History) -> parts.Table | None:
-    names = list(dict.fromkeys(name for one in history.evaluations for name in one.measures))
+    """A row for each checkpoint, a column for each metric that has a figure of one."""
     if not history.evaluations:
         return None
-    head = ("checkpoint", "step", *names, "note")
+    measured = [one for each in history.evaluations for one in each.measures.values() if one.value is not None]
+    names = list(dict.fromkeys(one.name for one in measured))
+    head = ("checkpoint", "step", *map(title_of, names), "note")
     numbers = (False, True, *(True for _ in names), False)
-    return parts.Table(
-        "Checkpoints", "", head, numbers, tuple(_row(one, names, history) for one in history.evaluations)
-    )
+    caption = "The best figure of each metric is underlined." if history.best else ""
+    rows = tuple(_row(one, names, history) for one in history.evaluations)
+    return parts.Table("Checkpoints", caption, head, numbers, rows)
 
 
 def _row(one: Evaluation, names: Sequence[str], history: History) -> tuple[parts.Cell, ...]:
@@ -72,7 +74,7 @@ def _row(one: Evaluation, names: Sequence[str], history: History) -> tuple[parts
         "gone since" if one.gone else "",
     ]
     return (
-        parts.Cell(one.name, below=one.written),
+        parts.Cell(one.name, below=one.written[:16].replace("T", " ")),
         parts.Cell(f"{one.step:,}", one.step),
         *(parts.figure(one.measures.get(name), "best" if history.best.get(name) == one.name else "") for name in names),
         parts.Cell("; ".join(filter(None, notes))),

@@ -245,6 +245,9 @@ def test_images_are_measured_once_judged_and_kept_as_the_next_baseline(
     document = json.loads((tmp_path / "first" / "reconstruct" / "result.json").read_text())
     assert document["settings"]["metrics"] == ["psnr_db", "latent_std"]
     assert "yardsticks" not in document
+    named = json.loads((tmp_path / "first" / "result.json").read_text())["artifacts"]
+    assert {f"{folder}/report.html" for folder in folders} <= set(named.values())
+    assert all((tmp_path / "first" / name).is_file() for name in named.values())
 
     rules.write_text(WHOLE)
     for baseline in (tmp_path / "first", tmp_path / "first" / "reconstruct"):

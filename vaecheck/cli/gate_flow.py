@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,7 @@ def judge(
 
     runs = measure(source, vaes[0], asked, settings, listener)
     report = judge([run.result for run in runs], asked, old, result=f"{vaes[0]} on {source}", baseline_name=named)
-    _write(runs, out)
-    return report
+    return replace(report, artifacts=_write(runs, out))
 
 
 def calibrate(
@@ -57,13 +57,12 @@ def calibrate(
     from vaecheck.tasks.gate import open_results
     from vaecheck.tasks.gate_calibrate import calibrate
 
-    vae, candidate = (*vaes, None)[:2]
     found, runs = calibrate(
         source,
-        str(vae),
+        vaes[0],
         settings,
         listener,
-        candidate=candidate,
+        candidate=vaes[1] if len(vaes) > 1 else None,
         baseline=open_results(baseline) if baseline else (),
         baseline_folder=str(baseline or ""),
         repeats=repeats,
@@ -72,9 +71,10 @@ def calibrate(
     return found
 
 
-def _write(runs: Sequence[Ran], out: Path | None) -> None:
-    from vaecheck.render.report import write_report
+def _write(runs: Sequence[Ran], out: Path | None) -> dict[str, str]:
+    """The reports of the runs, as artifacts by kind."""
+    from vaecheck.render.report import PAGE_FILE, write_report
 
-    for run in runs:
-        if out is not None:
-            write_report(run.result, run.shown, out / run.result.kind, run.panels)
+    for run in runs if out else ():
+        write_report(run.result, run.shown, Path(out or ".") / run.result.kind, run.panels)
+    return {run.result.kind: f"{run.result.kind}/{PAGE_FILE}" for run in runs if out}

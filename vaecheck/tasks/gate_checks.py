@@ -229,7 +229,7 @@ class _Sayer:
 
     def __call__(self, outcome: Outcome, limit: float | None, reason: str, remedy: str = "") -> Check:
         if outcome in ("fail", "warn") and not remedy:
-            remedy = f"vaecheck explain {self.metric} says what it means and which values are usual."
+            remedy = f"Look for the fault behind it: vaecheck diagnose. What is usual: vaecheck explain {self.metric}."
         value = self.found.number if self.found else None
         return Check(self.rule, self.metric, self.table, outcome, value, limit, reason, self.unit, remedy)
 

@@ -54,12 +54,11 @@ def command(
     from vaecheck.tasks.watch import OUT, watch
     from vaecheck.tasks.watch_history import WatchRules
 
-    out = out or Path(folder) / OUT
     deciding = o.names(stop_on, "--stop-on", "lpips_alex,rfid")
     rules = WatchRules(every, settle, once, deciding, patience, min_delta, max_evaluations, timeout)
     settings, source = o.settings(locals()), o.images_or_samples(images)
     with screen.listening(out) as listener, screen.ended_by_sigterm():
         history = watch(folder, source, settings, rules, out=out, listener=listener, write=write_report)
-    screen.say(history, out, as_json=json)
+    screen.say(history, out or Path(folder) / OUT, as_json=json)
     if history.stop:
         raise typer.Exit(1)

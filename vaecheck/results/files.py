@@ -37,6 +37,7 @@ _ONLY_WHERE_PRESENT = ("yardsticks", "unet_cost", "scaling", "published", "findi
 _DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "class"}
 _FACTORS = ("scaling_factor", "shift_factor")
 _NO_VALUE = object()
+WRITTEN = "Give a result.json that vaecheck wrote."
 _CSV = "per_image"
 """The field that goes to the CSV file instead."""
 _RECORDS: Mapping[object, type[Document]] = {"compare": Comparison, "gate": GateReport, "watch": History}
@@ -61,25 +62,26 @@ def from_document(document: Mapping[str, Any]) -> Document:
     """The record that a JSON document holds. Raises InputError, naming the field that is wrong."""
     schema = document.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int):
-        raise InputError("the document has no schema number", hint="Give a result.json that vaecheck wrote.")
+        raise InputError("the document has no schema number", hint=WRITTEN)
     if schema > SCHEMA:
         raise InputError(
             f"the result has schema {schema}; this vaecheck reads up to {SCHEMA}",
             hint="Upgrade: pip install --upgrade vaecheck.",
         )
     if schema < 1:
-        raise InputError(f"there is no schema {schema}", hint="Give a result.json that vaecheck wrote.")
+        raise InputError(f"there is no schema {schema}", hint=WRITTEN)
     kind = document.get("kind")
     if kind is not None and not isinstance(kind, str):
         _refuse(kind, "kind", "str")
     record = _RECORDS.get(kind or "", Result)
     for key in ("kind", *(["measures"] if record is Result else [])):
         if key not in document:
-            raise InputError(f"the document has no {key!r}", hint="Give a result.json that vaecheck wrote.")
+            raise InputError(f"the document has no {key!r}", hint=WRITTEN)
     environment = document.get("environment", {})
     if isinstance(environment, dict):  # may be stripped from a kept baseline: it decides nothing
         document = {**document, "environment": {"threads": 0, **environment}}
     found: Document = _decode(record, document, "")
+    _check_names(found)
     return _named(found) if isinstance(found, Comparison) else found
 
 
@@ -246,6 +248,19 @@ def _decode_mapping(item_hint: Any, value: Any, where: str) -> dict[str, Any]:
     return {key: _decode(item_hint, item, f"{where}.{key}") for key, item in value.items()}
 
 
+def _check_names(found: Document) -> None:
+    """That what is looked up by name is there."""
+    if isinstance(found, Result) and found.scaling is not None:
+        for place, channel in enumerate(found.scaling.per_channel):
+            if not channel.keys() >= {"mean", "std"}:
+                raise InputError(f"scaling.per_channel[{place}] lacks its mean or its std", hint=WRITTEN)
+    if isinstance(found, Comparison):
+        for name, contest in found.measures.items():
+            differing = {ref for each in contest.differences for ref in (each.a, each.b)}
+            if contest.values.keys() != found.vaes.keys() or not differing <= found.vaes.keys():
+                raise InputError(f"measures.{name} is not of the VAEs that the document names", hint=WRITTEN)
+
+
 def _named(comparison: Comparison) -> Comparison:
     """A measure's name is its key, but in a contest, where REFs are the keys: there it is the contest's."""
     return replace(
@@ -294,13 +309,13 @@ def _empty(hint: Any, where: str) -> Any:
         return ()
     if is_dataclass(hint):
         return _decode_record(hint, {}, where)
-    raise InputError(f"{where} is missing", hint="Give a result.json that vaecheck wrote.")
+    raise InputError(f"{where} is missing", hint=WRITTEN)
 
 
 def _refuse(value: Any, where: str, wanted: Any) -> typing.NoReturn:
     shown = json.dumps(value)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    raise InputError(f"{where} is {shown}, not {wanted}", hint="Give a result.json that vaecheck wrote.")
+    raise InputError(f"{where} is {shown}, not {wanted}", hint=WRITTEN)
 
 
 def _refuse_constant(constant: str) -> typing.NoReturn:

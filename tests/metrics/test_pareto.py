@@ -10,7 +10,7 @@ import pytest
 from tests.metrics.test_paired import result
 from vaecheck.metrics.pareto import fronts
 from vaecheck.results.comparison import Contest, Difference, Front
-from vaecheck.results.types import Measure, Result
+from vaecheck.results.types import Measure, Result, VAECard
 
 
 def vae(
@@ -96,9 +96,13 @@ def test_what_cannot_be_compared_is_left_out_and_told():
     assert "seconds_per_image is left out: measured on other machines" in found.note
     other_shape = front({"a": vae(25.0), "b": vae(24.0, shape=(16, 32, 32))}, ("a", "b"))
     assert "sec_25 is left out: latents of several shapes" in other_shape.note
-    no_shape = front({"a": vae(25.0, shape=None), "b": vae(24.0, sec=None)}, ("a", "b"))
-    assert "latent_values is left out" in no_shape.note
-    assert "sec_25 is left out" in no_shape.note
+    no_shape = {"a": vae(25.0, shape=None), "b": vae(24.0, sec=None)}
+    known = VAECard("b", "", None, 8, 4, None, "float32")
+    by_card = front({ref: replace(one, vae=known) for ref, one in no_shape.items()}, ("a", "b"))
+    assert by_card.points["a"]["latent_values"] == 4096
+    neither = front(no_shape, ("a", "b"))
+    assert "latent_values is left out" in neither.note
+    assert "sec_25 is left out" in neither.note
 
 
 def test_a_vae_without_the_figure_is_no_point():

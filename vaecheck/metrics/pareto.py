@@ -91,11 +91,16 @@ def _costs(results: Mapping[str, Result]) -> tuple[dict[str, Costs], list[str]]:
 
 
 def _latent_values(results: Mapping[str, Result]) -> Costs | str:
-    shapes = {ref: _value(result, "latent_shape") for ref, result in results.items()}
-    known = {ref: float(math.prod(shape)) for ref, shape in shapes.items() if isinstance(shape, tuple)}
-    if len(known) < len(results):
-        return "not every VAE has one shape of latents here"
-    return {ref: (values, values, values) for ref, values in known.items()}
+    """As measured, else by the VAE's f and channels at the size of the pictures."""
+    found: dict[str, tuple[float, float, float]] = {}
+    for ref, result in results.items():
+        shape, size = _value(result, "latent_shape"), result.data.size
+        if not isinstance(shape, tuple):
+            if result.vae is None or size is None:
+                return "not every VAE has one shape of latents here"
+            shape = (result.vae.latent_channels, size // result.vae.f, size // result.vae.f)
+        found[ref] = (float(math.prod(shape)),) * 3
+    return found
 
 
 def _seconds(results: Mapping[str, Result]) -> Costs | str:

@@ -11,7 +11,8 @@ from vaecheck.render.verdict import Verdict, is_quality
 from vaecheck.results.comparison import NO_DIFFERENCE, Comparison, Contest, Difference
 from vaecheck.results.types import Measure
 
-_AXES = {"latent_values": "latent values", "seconds_per_image": "s/picture"}
+_AXES = {"latent_values": ("latent values", 1), "seconds_per_image": ("ms/picture", 1000), "sec_25": ("sec_25", 1)}
+"""What an axis is called, and in what unit, as a factor."""
 BEST, UNRELIABLE = "*", "~"
 MARKS = f"{BEST} best figure, {UNRELIABLE} unreliable, see the notes"
 
@@ -85,7 +86,14 @@ def _behind(contests: Mapping[str, Contest]) -> list[str]:
             if better in (one.a, one.b):
                 loser = one.b if better == one.a else one.a
                 losses.setdefault(loser, []).append(name)
-    return [f"{ref} loses to others in {', '.join(dict.fromkeys(names))}" for ref, names in losses.items()]
+    together: dict[str, list[str]] = {}
+    for ref, names in losses.items():
+        together.setdefault(", ".join(dict.fromkeys(names)), []).append(ref)
+    return [f"{_listed(refs)} {'loses' if len(refs) == 1 else 'lose'} to others in {n}" for n, refs in together.items()]
+
+
+def _listed(refs: Sequence[str]) -> str:
+    return " and ".join([", ".join(refs[:-1]), refs[-1]] if len(refs) > 1 else refs)
 
 
 def sections(comparison: Comparison) -> dict[str, tuple[ContestRow, ...]]:
@@ -152,10 +160,10 @@ def pareto(comparison: Comparison, label: Mapping[str, str]) -> Pareto | None:
             if others := front.beaten_by.get(ref):
                 by.setdefault(", ".join(label[other] for other in others), []).append(front.quality)
         beaten = "; ".join(f"{', '.join(names)} (by {others})" for others, names in by.items())
-        costs = [_amount(mine[0].points[ref].get(axis)) for axis in axes]
+        costs = [_amount(mine[0].points[ref].get(axis), _AXES[axis][1]) for axis in axes]
         rows.append((label[ref], *costs, f"{on} of {len(mine)}", beaten or ABSENT))
     left_out = dict.fromkeys(note for front in comparison.fronts for note in front.note.split("; ") if note)
-    head = ("VAE", *(_AXES.get(axis, axis) for axis in axes), "on fronts", "beaten in")
+    head = ("VAE", *(_AXES[axis][0] for axis in axes), "on fronts", "beaten in")
     return Pareto(head, tuple(rows), tuple(left_out))
 
 
@@ -192,9 +200,10 @@ def _better(contest: Contest) -> str:
     return next((measure.better for measure in contest.values.values() if measure.better), "")
 
 
-def _amount(amount: float | None) -> str:
+def _amount(amount: float | None, factor: int) -> str:
     if amount is None:
         return ABSENT
+    amount *= factor
     return f"{amount:,.0f}" if amount == round(amount) else figures.number(amount, significant=3)
 
 

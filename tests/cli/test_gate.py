@@ -271,6 +271,13 @@ def test_a_metric_whose_weights_are_missing_ends_with_3_and_the_breach_is_listed
     assert "is below min = 99" in done.out
 
 
+def test_a_baseline_that_is_needed_is_missed_before_anything_runs(run: Run, tmp_path: Path) -> None:
+    rules = _write(tmp_path / "gate.toml", "[gate.baseline]\npsnr_db = 'significant'")
+    done = run("gate", "samples", "--vae", "no-such-vae", "--rules", rules)
+    assert done.code == 2
+    assert "has rules against a baseline (psnr_db)" in " ".join(done.err.split())
+
+
 def test_rules_that_need_no_pictures_are_told_what_does_measure_them(
     run: Run, vae_folder: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaecheck.cli import screen
+from vaecheck.cli.gate_usage import read
 
 if TYPE_CHECKING:
     from vaecheck.results.calibration import Calibration
@@ -28,11 +28,8 @@ def judge(
 ) -> GateReport:
     """Of saved results, or of what the rules need to be measured."""
     from vaecheck.tasks.gate import judge, open_results
-    from vaecheck.tasks.gate_rules import read_rules
 
-    asked = read_rules(rules)
-    if rules is None:
-        screen.errors().print(f"no --rules given: using {asked.source}", highlight=False, markup=False)
+    asked = read(rules, has_baseline=baseline is not None)
     old, named = open_results(baseline) if baseline else (), str(baseline or "")  # before a run takes its minutes
     if folders:
         results = [result for folder in folders for result in open_results(folder)]

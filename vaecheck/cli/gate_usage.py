@@ -10,6 +10,7 @@ from vaecheck.cli import screen
 from vaecheck.errors import InputError
 
 if TYPE_CHECKING:
+    from vaecheck.tasks.gate_rules import Rules
     from vaecheck.tasks.settings import Settings
 
 
@@ -37,6 +38,17 @@ def check_usage(
     for problem, is_so in wrong.items():
         if is_so:
             raise InputError(problem, hint="gate IMAGES --vae REF --rules FILE, or gate --result DIR --rules FILE.")
+
+
+def read(rules: Path | None, *, has_baseline: bool) -> Rules:
+    """The rules; where they were found without --rules, that is said. A baseline they need is missed before the run."""
+    from vaecheck.tasks.gate_rules import need_baseline, read_rules
+
+    asked = read_rules(rules)
+    if rules is None:
+        screen.errors().print(f"no --rules given: using {asked.source}", highlight=False, markup=False)
+    need_baseline(asked, is_given=has_baseline)
+    return asked
 
 
 def warn_of_ignored(settings: Settings) -> None:

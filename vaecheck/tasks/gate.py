@@ -16,7 +16,7 @@ from vaecheck.results.files import RESULT_FILE, load
 from vaecheck.results.gate import GateReport, Outcome
 from vaecheck.results.types import Result
 from vaecheck.tasks.gate_checks import Pair, check_baseline, check_findings, check_limit, pairs
-from vaecheck.tasks.gate_rules import Rules, read_rules
+from vaecheck.tasks.gate_rules import Rules, need_baseline, read_rules
 
 if TYPE_CHECKING:
     from vaecheck.tasks.settings import Listener, Settings
@@ -49,6 +49,7 @@ def gate(
     InputError for mistakes in the rules; NotComparable where the baseline is of other pictures or options.
     """
     asked = read_rules(rules)
+    need_baseline(asked, is_given=baseline is not None)
     sources = [what] if isinstance(what, (Result, Path, str)) else list(what)
     old = open_results(baseline) if baseline is not None else ()
     if vae is None:
@@ -73,9 +74,7 @@ def judge(
     rule needs a baseline and there is none.
     """
     _check_alike(results)
-    if rules.baseline and not baseline:
-        wanted = ", ".join(rule.metric for rule in rules.baseline)
-        raise InputError(f"{rules.source} has rules against a baseline ({wanted})", hint="Give --baseline DIR.")
+    need_baseline(rules, is_given=bool(baseline))
     against = pairs(rules.baseline, results, baseline)
     _check_comparable(against, baseline_name)
     checked = [*(check_limit(rule, results) for rule in rules.limits), *check_baseline(against)]

@@ -122,6 +122,13 @@ def read_rules(given: Path | str | Mapping[str, Any] | None = None) -> Rules:
     return parse(own, str(path), "gate", strangers)
 
 
+def need_baseline(rules: Rules, *, is_given: bool) -> None:
+    """Raises InputError where rules are against a baseline and there is none."""
+    if rules.baseline and not is_given:
+        wanted = ", ".join(rule.metric for rule in rules.baseline)
+        raise InputError(f"{rules.source} has rules against a baseline ({wanted})", hint="Give --baseline DIR.")
+
+
 def parse(table: Any, source: str, root: str, mistakes: Iterable[str] = ()) -> Rules:
     """table: what stands under [gate]. root: how that table is called. mistakes: found before."""
     reader = _Reader(root, list(mistakes))

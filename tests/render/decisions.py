@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vaecheck.results.comparison import Comparison, Contest, Difference, Front
+import numpy as np
+from skimage import data
+
+from vaecheck.results.comparison import Comparison, Contest, Difference, Front, SideBySide
 from vaecheck.results.gate import Check, GateReport
 from vaecheck.results.history import Evaluation, History
 from vaecheck.results.types import (
@@ -100,6 +103,16 @@ def comparison() -> Comparison:
         ),
         warnings=HOSTILE,
         sources={PLAIN: "", BLURRED: HOSTILE[2], OTHER: ""},
+    )
+
+
+def side_by_side() -> tuple[SideBySide, ...]:
+    """What the three made of two pictures."""
+    picture = data.astronaut()[:96, :128]
+    versions = {ref: np.roll(picture, 8 * (i + 1), axis=1) for i, ref in enumerate(REFS)}
+    return tuple(
+        SideBySide(name, 4.2, picture, versions, planes)
+        for name, planes in ((HOSTILE[1], ()), (HOSTILE[2], (HOSTILE[0], "alpha")))
     )
 
 

@@ -75,8 +75,8 @@ def files(
         }
         html = to_page(
             documents[kind],
-            shown if kind == "reconstruct" else (),
-            sheet if kind == "compare" else None,
+            {"reconstruct": shown, "compare": decisions.side_by_side()}.get(kind, ()),
+            sheet if kind == "scale-factor" else None,
             illustrated[kind]() if kind in illustrated else (),
         )
         path = tmp_path / f"{kind}.html"
@@ -191,6 +191,17 @@ def test_the_slider_follows_a_finger(open_page: Open) -> None:
     assert split_of(page) == pytest.approx(25, abs=3)
 
 
+def test_two_vaes_are_drawn_over_each_other(open_page: Open) -> None:
+    page = open_page("compare")
+    slider = page.locator(".split input").first
+    slider.press("End")
+    assert split_of(page) == 100
+    assert slider.get_attribute("aria-valuetext") == "100 % kl-f8-tiny"
+    page.locator(".versions").first.locator(".zoom").last.click()
+    names = page.locator("dialog [aria-pressed]").all_inner_texts()
+    assert names == [*decisions.REFS, "original"]
+
+
 def column(page: Page, name: str) -> list[str]:
     return page.locator(".sortable").first.evaluate(
         "(table, name) => { const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith(name));"
@@ -295,7 +306,7 @@ def test_without_a_script_every_figure_and_picture_is_there(open_page: Open, res
     text = page.locator("main").inner_text()
     for words in ("24.31 dB", "23.79 to 24.84", "101.0", "12,350 nats", "vaecheck diagnose"):
         assert words in text
-    boxes = [each.bounding_box() for each in page.locator(".pair").first.locator("img").all()]
+    boxes = [each.bounding_box() for each in page.locator(".versions").first.locator("img").all()]
     assert len(boxes) == 3
     assert all(box is not None and box["width"] > 250 for box in boxes)
     assert len({round(box["x"]) for box in boxes if box}) == 3, "the pictures do not stand side by side"
@@ -324,7 +335,7 @@ def test_paper_holds_what_the_screen_folds(open_page: Open, tmp_path: Path) -> N
 def test_paper_has_both_pictures_and_no_slider(open_page: Open) -> None:
     page = open_page("reconstruct")
     page.emulate_media(media="print")
-    pair = page.locator(".pair").first
+    pair = page.locator(".versions").first
     boxes = [each.bounding_box() for each in pair.locator("img").all()]
     assert len({round(box["x"]) for box in boxes if box}) == 3
     assert not pair.locator("input").is_visible()

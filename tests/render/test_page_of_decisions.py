@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import html as html_
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -31,6 +34,22 @@ def test_a_comparison_says_who_wins_by_how_much_and_at_what_cost() -> None:
     best = [cell for cell in page.attributes("td") if "best" in (cell.get("class") or "")]
     assert [cell["data-value"] for cell in best] == ["24.0", "20.0"]
     assert len(page.attributes("img")) == 1
+
+
+def test_the_pictures_of_a_comparison_are_there_in_every_version() -> None:
+    shown = decisions.side_by_side()
+    page = Page(to_page(decisions.comparison(), shown, Image.new("RGB", (300, 200))))
+    images = page.attributes("img")
+    assert len(images) == 4 * len(shown), "the sheet would show them twice"
+    for one, first in zip(shown, range(0, 8, 4), strict=True):
+        arrays = [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode((image["src"] or "").partition(",")[2]))))
+            for image in images[first : first + 4]
+        ]
+        expected = (*(one.reconstructions[ref] for ref in decisions.REFS), one.original)
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, expected, strict=True))
+        assert images[first + 3]["alt"] == f"original of {one.id}"
+    assert "4.2 grey levels between VAEs" in page.text
 
 
 def test_a_gate_tells_breaches_first_and_then_every_rule() -> None:
@@ -89,6 +108,7 @@ def hostile_pages(result: Result, diagnosed: Result, shown: Sequence[Shown], out
     panels = [Panel("p", bad[0], bad[1], ((bad[2], named[0].original),), bad[3])]
     documents: list[Document] = [decisions.comparison(), decisions.gate(), decisions.history()]
     pages = {each.kind: to_page(each, illustrated=draw(each, (), out / each.kind)) for each in documents}
+    pages["compared"] = to_page(decisions.comparison(), decisions.side_by_side())
     pages["reconstruct"] = to_page(one, named)
     pages["diagnose"] = to_page(sick, illustrated=draw(sick, panels, out / "diagnose"))
     return pages

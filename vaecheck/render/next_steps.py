@@ -73,7 +73,7 @@ def of_comparison(comparison: Comparison) -> tuple[Step, ...]:
     steps: list[Step] = []
     if len(wins) == 1:
         (ref,) = wins
-        rest = ", and nothing here speaks against it" if not even else f"; in {', '.join(even)} there is no difference"
+        rest = f"; none wins in {', '.join(even)}" if even else ", and nothing here speaks against it"
         steps.append(Step(f"Take {ref} if quality decides: it wins in {', '.join(wins[ref])}{rest}."))
         vae = comparison.vaes.get(ref)
         if vae is not None and not comparison.sources.get(ref):
@@ -122,8 +122,8 @@ def _scaling(scaling: Scaling, vae: VAECard | None) -> Iterator[Step]:
     shipped = scaling.shipped.get("scaling_factor")
     instead = f" instead of {figures.as_given(shipped)}" if shipped is not None else ""
     yield Step(
-        f"Use a scaling factor of {figures.number(scaling.scaling_factor, significant=5)}{instead}, in training and in sampling: "
-        "ready to paste below."
+        f"Use a scaling factor of {figures.number(scaling.scaling_factor, significant=5)}{instead}, in training and in "
+        "sampling: ready to paste below."
     )
 
 

@@ -60,9 +60,9 @@ def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Seque
     if isinstance(document, Result | Comparison):
         names["per_image"] = PER_IMAGE_FILE
     document = replace(document, artifacts=names)
-    grid = None if single else _saved_sheet(document.artifacts, out)
+    grid = None if shown else _saved_sheet(document.artifacts, out)
     write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
-    write_atomically(out / PAGE_FILE, to_page(document, single, grid, illustrated))
+    write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
     for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
     return document

@@ -9,14 +9,15 @@
     return element;
   };
 
-  // Before and after: the original lies over the reconstruction and ends where the slider stands.
+  // Before and after: the first picture lies over the second and ends where the slider stands.
   for (const split of document.querySelectorAll(".split")) {
     const slider = make("input", "slider");
     Object.assign(slider, { type: "range", min: "0", max: "100", step: "1", value: "50" });
-    slider.setAttribute("aria-label", `Original left of here, reconstruction right: ${split.dataset.name}`);
+    const [left, right] = [...split.querySelectorAll(".label")].map((label) => label.textContent);
+    slider.setAttribute("aria-label", `${left} left of here, ${right} right: ${split.dataset.name}`);
     const move = () => {
       split.style.setProperty("--split", slider.value);
-      slider.setAttribute("aria-valuetext", `${slider.value} % original`);
+      slider.setAttribute("aria-valuetext", `${slider.value} % ${left}`);
     };
     slider.addEventListener("input", move);
     // A browser that drags the picture away as a file would let go of the slider.

@@ -11,7 +11,7 @@ from vaecheck.render.page.of_comparison import comparison_page
 from vaecheck.render.page.of_gate import gate_page
 from vaecheck.render.page.of_history import history_page
 from vaecheck.render.page.of_result import result_page
-from vaecheck.results.comparison import Comparison
+from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import Document
 from vaecheck.results.gate import GateReport
 from vaecheck.results.history import History
@@ -20,19 +20,19 @@ from vaecheck.results.types import Shown
 
 def to_page(
     document: Document,
-    shown: Sequence[Shown] = (),
+    shown: Sequence[Shown] | Sequence[SideBySide] = (),
     grid: Image.Image | None = None,
     illustrated: Sequence[Illustration] = (),
 ) -> str:
     """The report as one HTML document.
 
-    shown: pictures of a Result. grid: a saved sheet of pictures (grid.png, compare.png), for want of `shown`.
-    illustrated: plots and panels; a History's and a Comparison's own plots are drawn here.
+    shown: pictures of a Result, or of a Comparison. grid: their saved sheet (grid.png, compare.png), for want of them.
+    illustrated: plots and panels, as drawn.
     """
     if isinstance(document, Comparison):
-        return comparison_page(document, grid, illustrated)
+        return comparison_page(document, [one for one in shown if isinstance(one, SideBySide)], grid, illustrated)
     if isinstance(document, GateReport):
         return gate_page(document)
     if isinstance(document, History):
         return history_page(document, illustrated)
-    return result_page(document, shown, grid, illustrated)
+    return result_page(document, [one for one in shown if isinstance(one, Shown)], grid, illustrated)

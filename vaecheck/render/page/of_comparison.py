@@ -14,9 +14,10 @@ from vaecheck.render.page import parts, pictures
 from vaecheck.render.page.template import render
 from vaecheck.render.titles import title_of
 from vaecheck.render.verdict import is_quality
-from vaecheck.results.comparison import NO_DIFFERENCE, Comparison, Contest, Difference
+from vaecheck.results.comparison import NO_DIFFERENCE, Comparison, Contest, Difference, SideBySide
 
 _SHEET = "The same in full is compare.png, beside this page."
+_WINDOWS = "compare.png, beside this page, has the windows of the largest difference, enlarged."
 _SHEET_ALT = (
     "Rows of the original and what each VAE made of it, and the window where they differ most; captions are in it"
 )
@@ -27,10 +28,16 @@ _DIFFERENCES = (
 )
 
 
-def comparison_page(comparison: Comparison, saved: Image.Image | None, illustrated: Sequence[Illustration]) -> str:
-    """saved: the sheet of pictures side by side."""
-    sheet = pictures.whole(saved, _SHEET, _SHEET_ALT) if saved is not None else None
-    drawn = embedded(illustrated, sheet.bytes if sheet else 0)
+def comparison_page(
+    comparison: Comparison,
+    shown: Sequence[SideBySide],
+    saved: Image.Image | None,
+    illustrated: Sequence[Illustration],
+) -> str:
+    """shown: the pictures on which the VAEs differ most. saved: the sheet of them, for want of themselves."""
+    gathered = pictures.of_several(shown)
+    sheet = pictures.whole(saved, _SHEET, _SHEET_ALT) if saved is not None and not shown else None
+    drawn = embedded(illustrated, gathered.bytes + (sheet.bytes if sheet else 0))
     about_fronts = {front.quality for front in comparison.fronts}
     context = {
         "title": tables.title(comparison),
@@ -45,6 +52,7 @@ def comparison_page(comparison: Comparison, saved: Image.Image | None, illustrat
         ),
         "differences": _differences(comparison),
         "notes": contests.notes(comparison),
+        "pictures_note": f"{gathered.note} {_WINDOWS}",
         "pareto": _pareto(comparison),
         "cards": _cards(comparison),
         "warnings": tables.warnings(comparison),
@@ -53,6 +61,7 @@ def comparison_page(comparison: Comparison, saved: Image.Image | None, illustrat
     return render(
         "comparison",
         context,
+        versions=gathered.versions,
         sheet=sheet,
         drawn=drawn,
         fronts_drawn=[about for about in drawn if about in about_fronts],

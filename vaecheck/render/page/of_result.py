@@ -26,7 +26,7 @@ def result_page(
     """Pictures come from `shown`, or from a saved grid where there are none."""
     judged = verdict(result)
     sections = tables.sections(result)
-    pairs = pictures.pairs(shown)
+    gathered = pictures.of_one(shown)
     context = {
         "title": tables.title(result),
         "subject": result.vae.ref if result.vae else "",
@@ -40,7 +40,7 @@ def result_page(
         "notes": [f"{note.subject}: {note.reason}" for note in tables.notes(result)],
         "published_title": published.TITLE,
         "published": published.beside(result),
-        "pictures_note": pairs.note,
+        "pictures_note": gathered.note,
         "worst": worst_pictures(result),
         "findings": of_severity(result, "fault", "warning", "info"),
         "healthy": of_severity(result, "healthy"),
@@ -54,12 +54,12 @@ def result_page(
         **parts.last(result),
     }
     sheet = pictures.whole(grid, "grid.png", _GRID_ALT) if grid is not None and not shown else None
-    drawn = embedded(illustrated, pairs.bytes + (sheet.bytes if sheet else 0))
+    drawn = embedded(illustrated, gathered.bytes + (sheet.bytes if sheet else 0))
     known = {finding.id for finding in result.findings} | {row.name for section in sections for row in section.rows}
     return render(
         "result",
         context,
-        pairs=pairs.pairs,
+        versions=gathered.versions,
         grid=sheet,
         snippets=tuple(result.scaling.snippets.items()) if result.scaling else (),
         drawn=drawn,

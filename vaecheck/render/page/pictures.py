@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 from vaecheck.render import contact_sheet, figures
 from vaecheck.render.printable import printable
 from vaecheck.render.titles import title_of
+from vaecheck.results.comparison import SideBySide
 from vaecheck.results.types import Shown
 
 LARGEST_PICTURES = 6_500_000
@@ -35,17 +37,19 @@ HEADINGS = {
     "median": "Nearest to the median",
     "best": "Best by PSNR",
 }
+DIFFERENCE = f"difference × {contact_sheet.AMPLIFICATION}"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the page. uri: a data URI."""
+    """One picture of the page. uri: a data URI. label: what it is called beside others."""
 
     alt: str
     uri: str
     width: int
     height: int
     caption: str = ""
+    label: str = ""
 
     @property
     def small(self) -> bool:
@@ -58,54 +62,93 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One picture and what came back.
+class Versions:
+    """One picture in several versions: the first two lie over each other, the rest stands beside them.
 
-    heading: of the group that it opens, else empty. facts: in words, of both. amplified: the difference, so many times.
+    heading: of the group that it opens, else empty. facts: in words, of all versions.
     """
 
     name: str
     heading: str
     facts: tuple[str, ...]
-    original: Picture
-    reconstruction: Picture
-    difference: Picture
-    amplified: int = contact_sheet.AMPLIFICATION
+    pictures: tuple[Picture, ...]
 
     @property
     def wide(self) -> bool:
         """Wide pictures have a row each."""
-        return self.original.width > 1.6 * self.original.height
+        return self.pictures[0].width > 1.6 * self.pictures[0].height
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """pairs: in the order to show. note: how they were encoded. bytes: of all pictures, before base64."""
+class Gathered:
+    """What a page shows. note: what stands beside what, and how it was encoded."""
 
-    pairs: tuple[Pair, ...] = ()
+    versions: tuple[Versions, ...] = ()
     note: str = ""
-    bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of all pictures, before base64."""
+        return sum(picture.bytes for each in self.versions for picture in each.pictures)
 
 
-def pairs(shown: Sequence[Shown]) -> Pairs:
-    """The pictures in the best encoding in which all of them fit into a page."""
+@dataclass(frozen=True)
+class _Raw:
+    """Before it is encoded. arrays: by label, 8-bit RGB (H, W, 3)."""
+
+    name: str
+    heading: str
+    facts: tuple[str, ...]
+    arrays: Mapping[str, Any]
+
+
+def of_one(shown: Sequence[Shown]) -> Gathered:
+    """Original over reconstruction, and the difference beside them."""
     ordered = [each for role in HEADINGS for each in shown if each.role == role]
-    if not ordered:
-        return Pairs()
+    raw = [
+        _Raw(
+            printable(each.id),
+            HEADINGS[each.role] if place == 0 or ordered[place - 1].role != each.role else "",
+            _facts(each),
+            {
+                "original": each.original,
+                "reconstruction": each.reconstruction,
+                DIFFERENCE: contact_sheet.difference(each),
+            },
+        )
+        for place, each in enumerate(ordered)
+    ]
+    return _gathered(raw, f"Original, reconstruction and |difference| × {contact_sheet.AMPLIFICATION}")
+
+
+def of_several(shown: Sequence[SideBySide]) -> Gathered:
+    """The first VAE's over the second's, and beside them those of the others and the original."""
+    raw = [
+        _Raw(
+            printable(each.id),
+            "",
+            (f"{figures.number(each.disagreement, significant=2)} grey levels between VAEs", *_planes(each.planes)),
+            {printable(ref): array for ref, array in each.reconstructions.items()} | {"original": each.original},
+        )
+        for each in shown
+    ]
+    return _gathered(raw, "Where the VAEs differ most: what each made of the picture, and the original")
+
+
+def _gathered(raw: Sequence[_Raw], what: str) -> Gathered:
+    """All of it in the best encoding in which it fits into a page."""
+    if not raw:
+        return Gathered()
+    encoded = None
     for side, quality in STEPS:
-        encoded = _encoded(ordered, side, quality)
+        encoded = _encoded(raw, side, quality, LARGEST_PICTURES if (side, quality) != STEPS[-1] else None)
         if encoded is not None:
             break
-    else:
-        encoded = _encoded(ordered, side, quality, room=None)
     assert encoded is not None
-    kind = f"JPEG of quality {quality}" if quality else "the exact pixels"
-    found = []
-    for place, (each, views) in enumerate(zip(ordered, encoded, strict=True)):
-        opens = place == 0 or ordered[place - 1].role != each.role
-        found.append(_pair(each, views, quality, HEADINGS[each.role] if opens else ""))
-    words = f"Original, reconstruction and {contact_sheet.COLUMNS[2]}; {kind}, at most {side} px a side."
-    return Pairs(tuple(found), words, sum(len(data) for views in encoded for data, _ in views))
+    longest = max(length for each in raw for array in each.arrays.values() for length in np.shape(array)[:2])
+    size = "at their own size" if longest <= side else f"drawn at most {side} px a side"
+    kind = f"JPEG of quality {quality}" if quality else "no pixel lost to compression"
+    return Gathered(tuple(encoded), f"{what}; {size}, {kind}.")
 
 
 def whole(sheet: Image.Image, name: str, alt: str, room: int = LARGEST_PICTURES) -> Picture:
@@ -120,39 +163,35 @@ def whole(sheet: Image.Image, name: str, alt: str, room: int = LARGEST_PICTURES)
     return Picture(alt, _uri(data, 85), *drawn.size, caption=name)
 
 
-def _pair(shown: Shown, views: list[tuple[bytes, tuple[int, int]]], quality: int, heading: str) -> Pair:
-    name = printable(shown.id)
-    judges = [title_of(metric) for metric in shown.worst_by]
-    planes = (f"{' and '.join(shown.planes)} side by side",) if shown.planes else ()
-    words = ("original of {}", "reconstruction of {}", f"difference of {{}}, {contact_sheet.AMPLIFICATION} times")
-    original, reconstruction, difference = (
-        Picture(words.format(name), _uri(data, quality), *size)
-        for words, (data, size) in zip(words, views, strict=True)
+def _facts(shown: Shown) -> tuple[str, ...]:
+    """ "PSNR 24.3 dB", "SSIM 0.712", "among the worst by SSIM"."""
+    values = (f"{title_of(name)} {figures.number(value, significant=3)}" for name, value in shown.values.items())
+    judges = ", ".join(title_of(metric) for metric in shown.worst_by)
+    return (
+        f"PSNR {contact_sheet.psnr_in_words(shown)}",
+        *values,
+        *_planes(shown.planes),
+        *([f"among the worst by {judges}"] if judges else []),
     )
-    facts = (_in_words(shown), *planes, *([f"among the worst by {', '.join(judges)}"] if judges else []))
-    return Pair(name, heading, facts, original, reconstruction, difference)
 
 
-def _in_words(shown: Shown) -> str:
-    """ "PSNR 24.3 dB, SSIM 0.712, LPIPS (AlexNet) 0.21"."""
-    others = [f"{title_of(name)} {figures.number(value, significant=3)}" for name, value in shown.values.items()]
-    return ", ".join([f"PSNR {contact_sheet.psnr_in_words(shown)}", *others])
+def _planes(planes: Sequence[str]) -> tuple[str, ...]:
+    return (f"{' and '.join(planes)} side by side",) if planes else ()
 
 
-def _encoded(
-    ordered: Sequence[Shown], side: int, quality: int, room: int | None = LARGEST_PICTURES
-) -> list[list[tuple[bytes, tuple[int, int]]]] | None:
-    """Data and size of the three views of every picture; None as soon as there is no room for them."""
+def _encoded(raw: Sequence[_Raw], side: int, quality: int, room: int | None) -> list[Versions] | None:
+    """None as soon as there is no room for them. quality: of JPEG; 0 for PNG."""
     found, taken = [], 0
-    for each in ordered:
-        views = []
-        for array in (each.original, each.reconstruction, contact_sheet.difference(each)):
+    for each in raw:
+        drawn = []
+        for label, array in each.arrays.items():
             picture = _drawn(Image.fromarray(np.asarray(array)), side)
-            views.append((_data(picture, quality), picture.size))
-            taken += len(views[-1][0])
+            uri = _uri(_data(picture, quality), quality)
+            drawn.append(Picture(f"{label} of {each.name}", uri, *picture.size, label=label))
+            taken += drawn[-1].bytes
             if room is not None and taken > room:
                 return None
-        found.append(views)
+        found.append(Versions(each.name, each.heading, each.facts, tuple(drawn)))
     return found
 
 

@@ -73,6 +73,13 @@ def test_a_score_without_a_vae_has_nothing_to_run_next(result: Result) -> None:
     assert "vaecheck diagnose" not in told(of_result(replace(result, kind="score", vae=None)))
 
 
+def test_noise_is_no_picture_to_measure_with(result: Result) -> None:
+    noise = replace(result, kind="bench", data=replace(result.data, source="random noise (seed 0)"), measures={})
+    assert [step.command for step in of_result(noise) if step.command] == [
+        "vaecheck reconstruct samples --vae kl-f8-tiny"
+    ]
+
+
 def test_a_comparison_says_whom_to_take_or_how_to_choose() -> None:
     split = decisions.comparison()
     assert told(of_comparison(split)).startswith(

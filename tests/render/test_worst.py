@@ -55,6 +55,11 @@ def test_too_few_pictures_have_no_worst(rated: Result, count: int) -> None:
     assert worst_pictures(replace(rated, per_image=PerImage(rated.per_image.ids[:count], few))) is None
 
 
+def test_where_all_are_alike_none_is_the_worst(rated: Result) -> None:
+    alike = {"psnr_db": (None,) * 300, "lpips_alex": (0.25,) * 300}
+    assert worst_pictures(replace(rated, per_image=replace(rated.per_image, columns=alike))) is None
+
+
 def test_pictures_that_are_worst_by_another_metric_are_shown_with_their_figures(
     rated: Result, shown: Sequence[Shown]
 ) -> None:

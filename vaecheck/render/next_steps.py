@@ -23,6 +23,8 @@ MOST = 8
 ENOUGH = 2048
 """Pictures for a Frechet distance of 2,048 features."""
 USUAL_SIZE = 256
+NOISE = "random noise"
+"""What `bench` runs on, which are no pictures to measure with."""
 
 _FETCH = re.compile(r"vaecheck weights fetch (\w+)")
 _INSTALL = re.compile(r"pip install '[\w\[\],.=>-]+'")
@@ -174,7 +176,7 @@ def _what_next(result: Result) -> Iterator[Step]:
 def _command(name: str, data: DataCard, vae: VAECard) -> str:
     """As a person would type it, with what the run had that is not the usual."""
     size = f" --size {data.size}" if data.size not in (None, USUAL_SIZE) else ""
-    images = shlex.quote(data.source)
+    images = "samples" if data.source.startswith(NOISE) else shlex.quote(data.source)
     return f"vaecheck {name} {images} --vae {shlex.quote(vae.ref)}{size}"
 
 

@@ -47,12 +47,17 @@ def worst_pictures(result: Result) -> Table | None:
 
 
 def _places(found: PerImage, name: str, *, lower: bool) -> dict[int, int]:
-    """Where the worst stand among the pictures, and each one's rank from 0; by id where figures are equal."""
+    """Where the worst stand among the pictures, and each one's rank from 0; by id where figures are equal.
+
+    None where all figures are.
+    """
     known = [
         (-value if lower else value, image_id, at)
         for at, (image_id, value) in enumerate(zip(found.ids, found.columns[name], strict=True))
         if value is not None
     ]
+    if len({value for value, _, _ in known}) < FEWEST:
+        return {}
     return {at: rank for rank, (_, _, at) in enumerate(sorted(known)[:WORST])}
 
 

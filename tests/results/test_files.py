@@ -94,7 +94,7 @@ scalings = st.builds(
     scaling_factor_ci95=st.none() | st.tuples(finite, finite),
     first_batch=st.dictionaries(names, finite, max_size=2),
     shift_factor=finite,
-    per_channel=st.lists(st.dictionaries(names, finite, max_size=2), max_size=2).map(tuple),
+    per_channel=st.lists(st.fixed_dictionaries({"mean": finite, "std": finite}), max_size=2).map(tuple),
     shipped=st.dictionaries(names, st.none() | finite, max_size=2),
     reason=text,
     snippets=st.dictionaries(names, text, max_size=2),
@@ -356,3 +356,15 @@ def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> No
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot write"):
         files.write_atomically(tmp_path / "x", "y")
+
+
+def test_what_is_looked_up_by_name_has_to_be_there() -> None:
+    golden = Path(__file__).parents[1] / "golden" / "schema_1"
+    scaled = json.loads((golden / "scale-factor" / "result.json").read_text())
+    del scaled["scaling"]["per_channel"][1]["std"]
+    with pytest.raises(InputError, match=r"scaling\.per_channel\[1\] lacks its mean or its std"):
+        files.from_document(scaled)
+    compared = json.loads((golden / "compare" / "result.json").read_text())
+    compared["measures"]["ssim"]["differences"][0]["b"] = "another"
+    with pytest.raises(InputError, match=r"measures\.ssim lacks a value"):
+        files.from_document(compared)

@@ -257,8 +257,8 @@ def _check_names(found: Document) -> None:
     if isinstance(found, Comparison):
         for name, contest in found.measures.items():
             differing = {ref for each in contest.differences for ref in (each.a, each.b)}
-            if contest.values.keys() != found.vaes.keys() or not differing <= found.vaes.keys():
-                raise InputError(f"measures.{name} is not of the VAEs that the document names", hint=WRITTEN)
+            if not contest.values or not differing <= contest.values.keys():
+                raise InputError(f"measures.{name} lacks a value that it compares", hint=WRITTEN)
 
 
 def _named(comparison: Comparison) -> Comparison:

@@ -73,6 +73,8 @@ def test_nothing_measured_is_no_draw() -> None:
     only = replace(whole, measures={"rfid": whole.measures["rfid"]}, fronts=())
     assert verdict(only).sentence == "Nothing could be compared on these 64 pictures; see the notes."
     assert verdict(only).level == "caution"
+    latents = replace(only, measures={"latent_std": whole.measures["latent_std"]})
+    assert "no winner among latents" in verdict(latents).sentence
 
 
 def test_differences_have_their_sign_interval_and_judgement() -> None:

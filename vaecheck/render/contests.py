@@ -58,6 +58,8 @@ def verdict(comparison: Comparison) -> Verdict:
         for name, contest in comparison.measures.items()
         if is_quality(name) and any(one.p_holm is not None for one in contest.differences)
     }
+    if not any(map(is_quality, comparison.measures)):
+        return Verdict(f"Figures of the latents on {pictures}, side by side: there is no winner among latents.", "info")
     if not judged:
         return Verdict(f"Nothing could be compared on {pictures}; see the notes.", "caution")
     wins: dict[str, list[str]] = {}

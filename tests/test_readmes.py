@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -63,9 +64,15 @@ def typed(name: str) -> list[list[str]]:
     return [words for line in lines for words in in_words(line)]
 
 
+@functools.cache
+def program() -> Any:
+    """The click command of the whole program."""
+    return typer.main.get_command(app)
+
+
 def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """The click command, down the groups, and its arguments."""
-    command: Any = typer.main.get_command(app)
+    command = program()
     while hasattr(command, "commands"):
         assert words, "a group alone"
         assert words[0] in command.commands, f"no command {words[0]}"
@@ -74,7 +81,7 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def leaves(command: Any = None, path: str = "vaecheck") -> Iterator[str]:
-    command = command or typer.main.get_command(app)
+    command = command or program()
     if not hasattr(command, "commands"):
         yield path
         return
@@ -133,7 +140,7 @@ def test_commands_in_prose_exist(name: str) -> None:
         words = span.split()
         if words[0] == "vaecheck" and len(words) > 1 and PLACEHOLDER not in words and not words[1].startswith("-"):
             path = [word for word in words[1:] if not word.startswith("-")]
-            command = typer.main.get_command(app)
+            command = program()
             while path and hasattr(command, "commands") and path[0] in command.commands:
                 command = command.commands[path.pop(0)]
             assert command.name != "vaecheck", span

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from vaecheck.render import figures, findings, published, tables
 from vaecheck.render.channels import channels
 from vaecheck.render.illustrations import Illustration
+from vaecheck.render.next_steps import of_result
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import verdict
 from vaecheck.results.types import Result, Scaling, VAECard
@@ -30,6 +31,7 @@ def to_markdown(result: Result, illustrated: Sequence[Illustration] = ()) -> str
     """The whole report as GitHub-flavoured Markdown; pictures are named by their files beside it."""
     parts = [f"# {escape(tables.title(result))}", f"**{escape(verdict(result).sentence)}**"]
     parts += [paragraph(line) for line in tables.head(result)]
+    parts += listed("What to do", (f"{step.words} {step.command}".strip() for step in of_result(result)))
     parts += _findings(result, illustrated)
     for section in tables.sections(result):
         head = ["metric", "value", "95 % interval", "better", *section.yardsticks, "n", "in words"]

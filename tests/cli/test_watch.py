@@ -28,7 +28,7 @@ SMALL = ("--size", 64, "--limit", 4, "--offline", "--metrics", "psnr_db,ssim", "
 
 
 @pytest.fixture
-def checkpoints(tmp_path: Path) -> Path:
+def saved(tmp_path: Path) -> Path:
     """Two of small random VAEs, and one that is cut short."""
     folder = tmp_path / "run [/red]"
     for step in (100, 200):
@@ -40,15 +40,15 @@ def checkpoints(tmp_path: Path) -> Path:
     return folder
 
 
-def test_once_evaluates_what_is_there(run: Run, checkpoints: Path) -> None:
-    done = run("watch", checkpoints, "--once", *SMALL, "--patience", 0)
+def test_once_evaluates_what_is_there(run: Run, saved: Path) -> None:
+    done = run("watch", saved, "--once", *SMALL, "--patience", 0)
     assert done.code == 0, done.err
     assert "no IMAGES given: using the bundled samples" in done.err
     assert done.err.count("psnr_db") == 2
     assert "step-400.ckpt was not evaluated" in done.err.replace("\n", " ")
     assert "is the best so far: best in psnr_db" in done.out.replace("\n", " ")
     assert "Not evaluated" in done.out
-    out = checkpoints / "vaecheck-watch"
+    out = saved / "vaecheck-watch"
     there = {path.name for path in out.iterdir()}
     assert there >= {"result.json", "report.html", "report.md", "history.csv", "best", "early_stop.json", "plots"}
     assert not json.loads((out / "early_stop.json").read_text())["stop"]
@@ -59,36 +59,36 @@ def test_once_evaluates_what_is_there(run: Run, checkpoints: Path) -> None:
     assert KLAutoencoder.load(best)
     for one in history.evaluations[:2]:
         assert (out / one.folder / "report.html").exists()
-    again = run("watch", checkpoints, "--once", *SMALL, "--patience", 0, "--json")
+    again = run("watch", saved, "--once", *SMALL, "--patience", 0, "--json")
     assert again.code == 0
     assert "psnr_db" not in again.err
     assert again.document["evaluations"] == json.loads((out / "result.json").read_text())["evaluations"]
 
 
-def test_it_ends_with_1_when_nothing_improves(run: Run, checkpoints: Path) -> None:
-    done = run("watch", checkpoints, "--images", "samples", *SMALL, "--patience", 1, "--min-delta", 10)
+def test_it_ends_with_1_when_nothing_improves(run: Run, saved: Path) -> None:
+    done = run("watch", saved, "--images", "samples", *SMALL, "--patience", 1, "--min-delta", 10)
     assert done.code == 1, done.err
     assert "psnr_db stopped improving" in done.out.replace("\n", " ")
-    told = json.loads((checkpoints / "vaecheck-watch" / "early_stop.json").read_text())
+    told = json.loads((saved / "vaecheck-watch" / "early_stop.json").read_text())
     assert (told["stop"], told["since_step"]) == (True, 100)
 
 
-def test_limits_end_with_0(run: Run, checkpoints: Path) -> None:
-    done = run("watch", checkpoints, *SMALL, "--patience", 1, "--min-delta", 10, "--max-evaluations", 1)
+def test_limits_end_with_0(run: Run, saved: Path) -> None:
+    done = run("watch", saved, *SMALL, "--patience", 1, "--min-delta", 10, "--max-evaluations", 1)
     assert done.code == 0, done.err
-    done = run("watch", checkpoints, *SMALL, "--patience", 0, "--timeout", 0)
+    done = run("watch", saved, *SMALL, "--patience", 0, "--timeout", 0)
     assert done.code == 0, done.err
 
 
-def test_other_codes(run: Run, checkpoints: Path, tmp_path: Path) -> None:
+def test_other_codes(run: Run, saved: Path, tmp_path: Path) -> None:
     assert run("watch", tmp_path / "nowhere", "--once", *SMALL).code == 2
-    assert run("watch", checkpoints, "--once", "--stop-on", "rfid", "--size", 64, "--limit", 2, "--offline").code == 3
-    assert run("watch", checkpoints, "--once", *SMALL, "--images", tmp_path / "nowhere").code == 2
-    assert run("watch", checkpoints, "--once", *SMALL, "--every", 0).code == 2
+    assert run("watch", saved, "--once", "--stop-on", "rfid", "--size", 64, "--limit", 2, "--offline").code == 3
+    assert run("watch", saved, "--once", *SMALL, "--images", tmp_path / "nowhere").code == 2
+    assert run("watch", saved, "--once", *SMALL, "--every", 0).code == 2
 
 
 def test_sigterm_ends_it_as_ctrl_c_does_and_what_was_done_is_kept(
-    run: Run, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = watch.reconstruct
 
@@ -99,13 +99,26 @@ def test_sigterm_ends_it_as_ctrl_c_does_and_what_was_done_is_kept(
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(watch, "reconstruct", terminated)
-    done = run("watch", checkpoints, *SMALL, "--patience", 0)
+    done = run("watch", saved, *SMALL, "--patience", 0)
     assert done.code == 130, done.err
     assert done.out == ""
     assert signal.getsignal(signal.SIGTERM) == before
-    history = load(checkpoints / "vaecheck-watch")
+    history = load(saved / "vaecheck-watch")
     assert isinstance(history, History)
     assert [one.name for one in history.evaluations] == ["checkpoint-100/vae"]
+
+
+def test_lpips_and_rfid_decide_where_they_can_be_had(run: Run, saved: Path, checkpoints: Path) -> None:
+    """With stand-ins for their weights: only that they decide, and that they are paired, is meant."""
+    arguments = ("watch", saved, "--once", "--size", 64, "--limit", 3, "--offline", "--json")
+    done = run(*arguments, VAECHECK_WEIGHTS=str(checkpoints))
+    assert done.code == 0, done.err
+    document = done.document
+    assert document["settings"]["stop_on"] == ["lpips_alex", "rfid"]
+    assert document["warnings"] == []
+    assert document["improved"].keys() == {"lpips_alex", "rfid"}
+    columns = (saved / "vaecheck-watch" / document["evaluations"][0]["folder"] / "per_image.csv").read_text()
+    assert "rfid_influence" in columns.splitlines()[0]
 
 
 @pytest.mark.slow

@@ -51,7 +51,8 @@ def to_markdown(history: History, illustrated: Sequence[Illustration] = ()) -> s
     parts += [markdown.paragraph(line) for line in _head(history)]
     parts += markdown.listed("What to do", (_in_words(step) for step in of_history(history)))
     names = _names(history)
-    rows = [_row(one, names, history) for one in history.evaluations if not one.problem]
+    shown = [one for one in history.evaluations if not one.problem]
+    rows = [[cell.rstrip() for cell in _row(one, names, history)] for one in shown]
     if rows:
         parts += ["## Checkpoints", markdown.table(["step", "checkpoint", *names], rows)]
         parts.append(f"{markdown.escape(BEST.strip())} the best figure")

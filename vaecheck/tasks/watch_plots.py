@@ -36,7 +36,7 @@ def _plot(history: History, name: str, decides: bool) -> Plot | None:
     better = f"{measure.better.capitalize()} is better." if measure.better else "Neither direction is better."
     role = " It decides when to stop." if decides else ""
     if decides and name in history.stopped:
-        role = f" It decides when to stop, and has not improved since step {history.stopped[name]}."
+        role = f" It decides when to stop, and has not gained more than chance since step {history.stopped[name]}."
     band = BAND if any(one.ci95 for _, one in points) else ""
     unit = f", {measure.unit}" if measure.unit not in ("", "1") else ""
     return Plot(

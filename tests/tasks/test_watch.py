@@ -262,9 +262,11 @@ def test_a_checkpoint_deleted_or_overwritten_meanwhile_is_no_crash(
         return found
 
     monkeypatch.setattr(watching, "reconstruct", meddled)
-    assert names(watched()) == []
-    assert names(watched()) == ["step-2.safetensors"]
+    assert [(one.name, one.gone) for one in watched().evaluations] == [("step-2.safetensors", True)]
+    overwritten = watched()
+    assert [(one.name, one.gone) for one in overwritten.evaluations] == [("step-2.safetensors", False)]
     assert len(watched.told) == 1
+    assert overwritten.best_checkpoint == "step-2.safetensors"
 
 
 def test_limits_end_it(trainer: Trainer, watched: Watched) -> None:

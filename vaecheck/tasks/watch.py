@@ -128,8 +128,7 @@ class _Watching:
         done, first = 0, True
         self._judge(self.history.evaluations)
         while True:
-            found = find_checkpoints(self.folder, [self.out])
-            self._mark_gone(found)
+            found = self._found()
             ready = self.settling.settled(found, clock.monotonic(), clock.time())
             for checkpoint in sorted(filter(self._is_new, ready), key=_order):
                 if done == rules.max_evaluations or clock.monotonic() >= end:
@@ -139,6 +138,7 @@ class _Watching:
             if rules.once and (not first or not unsettled):
                 for name in unsettled:
                     self.listener.warn(f"{name} is still being written: not evaluated")
+                self._found()
                 return
             if (self.history.stop and not rules.once) or done == rules.max_evaluations or clock.monotonic() >= end:
                 return
@@ -194,7 +194,11 @@ class _Watching:
         self._judge([*kept, replace(known, name=name, stamp=stamp, gone=False)])
 
     def _evaluated(self, checkpoint: Checkpoint, begun: Evaluation) -> Evaluation | None:
-        """The evaluation with its figures, or its problem; None where the checkpoint was written anew meanwhile."""
+        """The evaluation with its figures, or its problem; None where the checkpoint was written anew meanwhile.
+
+        Why one that is overwritten after it was read counts: a trainer may write `last.ckpt` more often than pictures
+        can be measured. Its hash, taken by the loader too, says that these were the weights.
+        """
         started = self.clock.monotonic()
         path = checkpoint.path if checkpoint.path.is_absolute() else f"./{checkpoint.path.as_posix()}"
         try:
@@ -205,7 +209,8 @@ class _Watching:
             said = f"{error.message}. {error.hint}".strip() if isinstance(error, VaecheckError) else one_line(error)
             self.listener.warn(f"{checkpoint.name} was not evaluated: {said}")
             return replace(begun, problem=said)
-        if not self._is_as_found(checkpoint):
+        was_read_whole = result.vae is not None and result.vae.sha256 == begun.sha256
+        if not (was_read_whole or self._is_as_found(checkpoint)):
             return None
         fingerprint = self.history.data.fingerprint
         if fingerprint and fingerprint != result.data.fingerprint:
@@ -233,8 +238,9 @@ class _Watching:
     def _is_as_found(self, checkpoint: Checkpoint) -> bool:
         return checkpoint in find_checkpoints(self.folder, [self.out])
 
-    def _mark_gone(self, found: Sequence[Checkpoint]) -> None:
-        """Where a checkpoint's own file is gone, a copy takes its place."""
+    def _found(self) -> tuple[Checkpoint, ...]:
+        """What is there now. Where the file of an evaluation is gone, a copy takes its place, or it is marked."""
+        found = find_checkpoints(self.folder, [self.out])
         there = {(one.name, one.stamp) for one in found}
         for one in self.history.evaluations:
             copies = [(name, stamp) for name, (stamp, sha256) in self.copies.items() if sha256 == one.sha256]
@@ -245,6 +251,7 @@ class _Watching:
         marked = tuple(replace(one, gone=(one.name, one.stamp) not in there) for one in self.history.evaluations)
         if marked != self.history.evaluations:
             self._judge(marked)
+        return found
 
     def _judge(self, evaluations: Sequence[Evaluation]) -> None:
         """Take these evaluations, and all that follows from them, into the history, and write it."""

@@ -49,7 +49,7 @@ def files(
     panels: Sequence[Panel],
     tmp_path: Path,
 ) -> Callable[[str], Path]:
-    """The page of a kind as a file; every kind has hostile names in it."""
+    """The page of a kind as a file, with names in it that try to be markup."""
     ids = (*decisions.HOSTILE, "plain.png")
     rated = replace(
         decisions.hostile(result),

@@ -209,6 +209,7 @@ def test_snippets_and_channels_are_there(scaled: Callable[[int], Result]) -> Non
     head, body = '<th scope="col" class="number">std</th>', ">0.2100</td>"
     assert body in html.split(head)[1]
     assert "Use a scaling factor of 1.0775 instead of 0.18215" in page.text
+    assert '<div class="verdict bad"><p>The factor is wrong for these pictures: ' in html
     for code in result.scaling.snippets.values():
         assert code in "".join(page.words)
 

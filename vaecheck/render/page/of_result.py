@@ -68,8 +68,8 @@ def result_page(
 
 
 def _level_word(result: Result, judged: Verdict) -> str:
-    """Empty for a diagnosis, whose sentence begins with its word."""
-    if result.kind == "diagnose":
+    """Empty for a diagnosis and a scale factor, whose sentences begin with their words."""
+    if result.kind in ("diagnose", "scale-factor"):
         return ""
     return "In short" if result.kind == "latents" else _LEVEL_WORDS[judged.level]
 

@@ -21,7 +21,10 @@ from vaecheck.render.printable import printable
 
 
 def render(name: str, context: Mapping[str, Any], **trusted: Any) -> str:
-    """The template of this name. context: of which every text is made printable. trusted: passed as it is."""
+    """The template of this name, in which every text is escaped.
+
+    context: its texts are made printable first. trusted: texts that are printable already, or code to be pasted.
+    """
     template = _environment().get_template(f"{name}.html.j2")
     return template.render(shown_as_text(dict(context)), contents=[], **trusted)
 

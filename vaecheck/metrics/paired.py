@@ -1,6 +1,25 @@
 """Differences between two VAEs on the same pictures: the pictures are the pairs, so what they share cancels out.
 
 Why p beside the interval: Holm's correction orders p-values, and a bootstrap of 2,000 resamples has none below 1/2,000.
+
+Why the infinitesimal jackknife for Frechet distances: it is the limit of the jackknife over blocks with blocks of one
+picture, and it needs no decomposition but the two that the distances took. In simulation (tests/metrics/test_paired.py:
+Gaussian, Student t with 10 degrees and gamma features, 24 to 200 pictures of 32 and 64 features, fewer than features
+and more, 400 draws each) its 95 % interval of the difference covered the expected one, beside the jackknife over 20
+blocks on the same draws, in
+
+    two samples of one posterior that halves all detail    93.2 to 96.8 %   blocks 93.8 to 97.0 %
+    two samples of one posterior                           99.5 to 100 %    blocks 99.5 to 100 %
+    one model, and it with a little more noise             99.5 to 100 %    blocks 99.5 to 100 %
+    two models that share half of their error              99.0 to 100 %    blocks 98.5 to 100 %
+
+The two are alike, and blocks cost 20 times the decompositions. Where what the pictures are decides the difference, the
+interval covers what it says. Where chance does, the difference is of second order, and every jackknife takes its
+variance up to twice too large (Efron and Stein 1981; the standard error was 1.26 to 1.48 times the true one): a winner
+then comes later, and no false one more often.
+
+What it costs for more than 2,048 pictures: each VAE's distance takes decompositions of 2,048 x 2,048, 17 s of one core
+at 5,000 pictures, compared or not; the difference of two then takes 0.001 s. Blocks would take 20 times the 17 s.
 """
 
 from __future__ import annotations

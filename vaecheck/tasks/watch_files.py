@@ -1,7 +1,12 @@
 """What a watch leaves for programs: history.csv, and two small files that a trainer can poll.
 
-if json.loads(Path("checkpoints/vaecheck-watch/early_stop.json").read_text())["stop"]:
-    break
+A training loop asks after each checkpoint that it has saved:
+
+>>> told = Path("checkpoints/vaecheck-watch/early_stop.json")
+>>> if told.exists() and json.loads(told.read_text())["stop"]:
+...     break
+
+Each is written under a temporary name and moved, so that a trainer never reads half of one.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 import typer.main
 from PIL import Image
 
+import vaecheck
 from vaecheck.cli.app import app
 
 REPOSITORY = Path(__file__).parents[1]
@@ -124,6 +125,12 @@ def test_the_same_names_and_commands_are_spoken_of() -> None:
 def test_every_command_is_there(name: str) -> None:
     text = " ".join(read(name).split())
     assert [path for path in leaves() if not re.search(rf"{path}\b", text)] == []
+
+
+@BOTH
+def test_every_public_name_is_there(name: str) -> None:
+    text = read(name)
+    assert [one for one in vaecheck.__all__ if not re.search(rf"\b{one}\b", text) and one != "__version__"] == []
 
 
 @BOTH

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vaecheck.render import contact_sheet, forms, illustrations
 from vaecheck.render.drawn import is_drawn
+from vaecheck.render.kept_pictures import PICTURES_FILE, keep, kept
 from vaecheck.render.page import to_page
 from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, Document, save, write_atomically
@@ -35,8 +36,8 @@ def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequ
     """Write pictures, reports, per_image.csv and result.json into `out`; returns the document with its `artifacts`.
 
     Artifacts are file names relative to `out`: "plot:ABOUT:NAME" and "panel:ABOUT:NAME" name those of plots and panels.
-    With no pictures to show, a grid that the document already names and that lies in `out` is kept, and with no panels
-    its panels. Raises InputError where `out` cannot be written.
+    With no pictures to show, those that the document names and that lie in `out` are kept, and with no panels its
+    panels. Raises InputError where `out` cannot be written.
     """
     drawn = draw_report(document, shown, out, panels)
     save(drawn, out)
@@ -45,17 +46,21 @@ def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequ
 
 def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
     """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
-    drawn = (GRID_FILE, WORST_FILE, COMPARE_FILE)
+    drawn = (GRID_FILE, WORST_FILE, COMPARE_FILE, PICTURES_FILE)
+    if not shown and document.artifacts.get("pictures") == PICTURES_FILE:
+        shown = kept(out / PICTURES_FILE)
+    elif shown:
+        keep(shown, out / PICTURES_FILE)
     single = [one for one in shown if isinstance(one, Shown)]
     before = _drawn_before(out)
     illustrated = illustrations.draw(document, panels, out)
     names = {
         key: name
         for key, name in document.artifacts.items()
-        if not is_drawn(name) and (name not in drawn or (out / name).is_file())
+        if not is_drawn(name) and key != "pictures" and (name not in drawn or (out / name).is_file())
     }
     names |= _draw(single, out) | _compared([one for one in shown if isinstance(one, SideBySide)], out)
-    names |= {one.key: one.file for one in illustrated}
+    names |= {one.key: one.file for one in illustrated} | ({"pictures": PICTURES_FILE} if shown else {})
     names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "result": RESULT_FILE}
     if isinstance(document, Result | Comparison):
         names["per_image"] = PER_IMAGE_FILE

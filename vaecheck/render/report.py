@@ -57,7 +57,7 @@ def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Seque
     names = {
         key: name
         for key, name in document.artifacts.items()
-        if not is_drawn(name) and key != "pictures" and (name not in drawn or (out / name).is_file())
+        if not is_drawn(name) and (shown or key != "pictures") and (name not in drawn or (out / name).is_file())
     }
     names |= _draw(single, out) | _compared([one for one in shown if isinstance(one, SideBySide)], out)
     names |= {one.key: one.file for one in illustrated} | ({"pictures": PICTURES_FILE} if shown else {})

@@ -269,6 +269,19 @@ def test_a_checkpoint_deleted_or_overwritten_meanwhile_is_no_crash(
     assert overwritten.best_checkpoint == "step-2.safetensors"
 
 
+def test_the_path_of_the_best_holds_in_any_working_directory(
+    trainer: Trainer, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder that is a checkpoint itself, too."""
+    trainer.saves("diffusion_pytorch_model.safetensors", 1)
+    monkeypatch.chdir(trainer.folder.parent)
+    watch("run", "samples", SETTINGS, RULES)
+    monkeypatch.chdir("/")
+    best = Path((trainer.folder / OUT / "best").read_text().strip())
+    assert best == trainer.folder
+    assert KLAutoencoder.load(best)
+
+
 def test_limits_end_it(trainer: Trainer, watched: Watched) -> None:
     for seed in (1, 2, 3):
         trainer.saves(f"step-{seed}.safetensors", seed)

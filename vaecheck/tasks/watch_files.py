@@ -38,8 +38,9 @@ def write(history: History, folder: Path, out: Path) -> None:
 
 
 def best_path(history: History, folder: Path) -> str:
-    """As --vae takes it; empty without one."""
-    return str(folder / history.best_checkpoint) if history.best_checkpoint else ""
+    """As --vae takes it, from any working directory; empty without one."""
+    name = history.best_checkpoint
+    return str((folder if name.startswith("../") else folder / name).absolute()) if name else ""
 
 
 def early_stop(history: History, best: str) -> dict[str, Any]:

@@ -130,9 +130,8 @@ def test_six_large_pictures_side_by_side_stay_on_a_screen() -> None:
 def test_the_folder_has_every_form_and_is_read_again(tmp_path: Path) -> None:
     refs = ("one", "two")
     written = write_report(comparison(*refs), side_by_side(refs, image_id="a/[/red]\n.png"), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("result.json", "per_image.csv", "report.md", "report.html", "compare.png")
-    }
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"result.json", "per_image.csv", "report.md", "report.html", "compare.png"}
     assert load(tmp_path) == written
     with Image.open(tmp_path / "compare.png") as image:
         assert image.width > 300

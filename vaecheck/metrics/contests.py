@@ -1,9 +1,12 @@
 """Who wins what: paired differences of several VAEs, judged together.
 
 Why one family: Holm's correction runs over every judged difference of the document, all pairs in all metrics that have
-a better direction. The chance that a whole comparison names any false winner is then at most 5 %, however many VAEs
+a better direction. The chance that a whole comparison names any false winner is then at most ALPHA, however many VAEs
 and metrics it has; with a correction for each metric alone it would grow with their number. The price is power: what
 is a winner among two VAEs may be none among six.
+
+Why 0.02 and not 0.05: it is a promise that a person can check. At 0.05 of 100 comparisons of equals five name a winner,
+and six or more in two tries of five; at 0.02 six or more come in 1.5 %.
 
 Why p and interval both: Student's t, which gives p, trusts in means that are near to normal; the bootstrap does not.
 A winner satisfies both.

@@ -9,8 +9,8 @@ from typing import Any
 from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, Plot, VAECard
 
 NO_DIFFERENCE = "no difference"
-ALPHA = 0.05
-"""The chance that a comparison names any winner where there is no difference."""
+ALPHA = 0.02
+"""The chance that a comparison names any winner where nothing differs; metrics/contests.py has why it is so small."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,19 @@ def test_saved_results_need_no_pictures(run: Run, photos: Path, tmp_path: Path) 
     assert done.document["sources"] == {str(folder): str(folder) for folder in folders}
 
 
+def test_a_saved_result_may_be_its_file_and_what_has_no_effect_is_said(run: Run, photos: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "plain", tmp_path / "noisy"]
+    for folder, ref in zip(folders, (PLAIN, NOISY), strict=True):
+        assert run("reconstruct", photos, "--vae", ref, *PIXELS, "--yardstick", "none", "--out", folder).code == 0
+    files = [folder / "result.json" for folder in folders]
+    done = run("compare", *files, "--size", 64, "--images", photos, "--metrics", "ssim", "--json")
+    assert done.code == 0, done.err
+    assert done.document["sources"] == {str(file): str(file.parent) for file in files}
+    assert "--images, --size have no effect on a saved result" in " ".join(done.err.split())
+    assert "effect" not in run("compare", *files, "--metrics", "ssim", "--json").err
+    assert "effect" not in run("compare", files[0], NOISY, "--images", photos, *PIXELS, "--json").err
+
+
 def test_without_pictures_the_samples_are_taken_and_it_is_said(run: Run) -> None:
     done = run("compare", PLAIN, NOISY, *PIXELS, "--limit", 3, "--json")
     assert done.code == 0, done.err

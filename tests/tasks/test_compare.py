@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from vaecheck.render.report import write_report
 from vaecheck.results.comparison import NO_DIFFERENCE, Comparison
 from vaecheck.results.files import from_document, load, save, to_document
 from vaecheck.results.types import Result
-from vaecheck.tasks.compare import compare, missing_of_all, unique
+from vaecheck.tasks import compare as task
+from vaecheck.tasks.compare import compare, is_saved, missing_of_all, unique
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.settings import Settings
 
@@ -175,6 +178,65 @@ def test_what_differs_is_refused_and_named(pictures: str, saved: Callable[..., s
     save(replace(result, per_image=renamed), tmp_path / "renamed")
     with pytest.raises(NotComparable, match=r"names of the pictures: 000\.png is in one alone"):
         compare([plain, str(tmp_path / "renamed")], None, Settings())
+
+
+def test_other_definitions_and_weights_are_refused(saved: Callable[..., str], tmp_path: Path) -> None:
+    """The weights of LPIPS stand in the reason alone, in results of before 'metric_weights'."""
+    plain = load(Path(saved("plain", stub("plain"))))
+    assert isinstance(plain, Result)
+    ssim = plain.measures["ssim"]
+    reason = "its weights are not the published ones (sha256 abcdef12)"
+    foreign = replace(ssim, status="unreliable", reason=reason)
+    for name, measure in {"as-it-is": ssim, "defined": replace(ssim, definition="another"), "foreign": foreign}.items():
+        save(replace(plain, measures={**plain.measures, "ssim": measure}), tmp_path / name)
+    one, defined, other = (str(tmp_path / name) for name in ("as-it-is", "defined", "foreign"))
+    with pytest.raises(NotComparable, match=r"measures\.ssim\.definition: .* against another"):
+        compare([one, defined], None, Settings())
+    with pytest.raises(NotComparable, match="weights of ssim: the published ones against abcdef12"):
+        compare([one, other], None, Settings())
+    found, _ = compare([one, other], None, Settings(metrics=("psnr_db",)))
+    assert found.measures["psnr_db"].winner == NO_DIFFERENCE
+
+
+def test_what_is_known_before_the_walk_is_refused_before_it(
+    pictures: str, saved: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walked(*_: object, **__: object) -> None:
+        pytest.fail("the pictures were walked")
+
+    folder = saved("plain", stub("plain"))
+    monkeypatch.setattr(task, "evaluate", walked)
+    changes = {"size": 32, "fit": "pad", "posterior": "sample", "dtype": "bfloat16", "lpips_net": "vgg"}
+    for field, value in changes.items():
+        with pytest.raises(NotComparable, match=rf"\.{field}: \w+ against {value}"):
+            compare([folder, stub("noisy"), "kl-f8-tiny"], pictures, replace(PIXELS, **{field: value}))
+
+
+def test_every_vae_of_the_walk_is_held_against_the_saved_result(
+    pictures: str, saved: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = task._result
+
+    def one_is_of_others(walker: task._Walker, *rest: Any) -> Result:
+        result = build(walker, *rest)
+        other = replace(result.data, fingerprint="0" * 64)
+        return replace(result, data=other) if walker.bench.vae.card.ref == stub("sharp") else result
+
+    folder = saved("plain", stub("plain"))
+    monkeypatch.setattr(task, "_result", one_is_of_others)
+    with pytest.raises(NotComparable, match=rf"{re.escape(stub('sharp'))} cannot be set .* data\.fingerprint"):
+        compare([folder, stub("noisy"), stub("sharp")], pictures, PIXELS)
+
+
+@pytest.mark.parametrize("beside", ["config.json", "model_index.json", "vae/config.json", "model.safetensors"])
+def test_a_model_that_holds_a_result_is_a_model(saved: Callable[..., str], beside: str) -> None:
+    folder = Path(saved("model", stub("plain")))
+    assert is_saved(str(folder))
+    (folder / beside).parent.mkdir(exist_ok=True)
+    (folder / beside).write_text("{}")
+    assert not is_saved(str(folder))
+    assert is_saved(str(folder / "result.json"))
+    assert not is_saved(str(folder / "missing" / "result.json"))
 
 
 def test_two_samples_of_one_posterior_may_differ_in_their_seed(saved: Callable[..., str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from vaecheck.cli import options as o
 from vaecheck.cli import screen
+from vaecheck.cli.gate_usage import warn_of_ignored
 
 
 def command(
@@ -54,7 +56,10 @@ def command(
     from vaecheck.tasks.compare import compare, is_saved, missing_of_all
 
     settings = o.settings(locals())
-    if not all(map(is_saved, refs)) and len(refs) > 1:
+    if all(map(is_saved, refs)):
+        given = {*(settings.given or ()), *(["images"] if images else [])} - {"metrics"}
+        warn_of_ignored(replace(settings, given=frozenset(given)))
+    elif len(refs) > 1:
         images = o.images_or_samples(images)
     with screen.listening(out) as listener:
         comparison, shown = compare(refs, images, settings, listener)

@@ -21,7 +21,7 @@ from vaecheck.errors import InputError, NotEnoughImages, SetupError
 from vaecheck.gallery import Disagreements
 from vaecheck.images.loader import Loader
 from vaecheck.metrics import catalogue
-from vaecheck.metrics.catalogue import TILING_NAMES, Built
+from vaecheck.metrics.catalogue import IMAGE_NAMES, TILING_NAMES, Built
 from vaecheck.metrics.contests import contests
 from vaecheck.metrics.pareto import LEARNABILITY, fronts
 from vaecheck.metrics.protocol import Batch, Need
@@ -35,18 +35,21 @@ from vaecheck.results.types import Measure, PerImage, Result
 from vaecheck.tasks.opening import Bench, open_benches
 from vaecheck.tasks.reconstruct import broken_warning, could_not_be_had, names_of, per_image, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings, levels_of, protocol_warnings
+from vaecheck.vae.checkpoints import PIPELINE
+from vaecheck.vae.hub import SINGLE_FILES
+from vaecheck.vae.scaling import CONFIG
 
-MAY_DIFFER = ("seed", "tiling")
-"""Settings that are themselves compared: two samples of one posterior, a VAE with and without tiles."""
+MAY_DIFFER = ("tiling",)
+"""Settings that are themselves compared: a VAE with and without tiles."""
 
 
 def compare(
     refs: Sequence[str], source: str | None, settings: Settings, listener: Listener | None = None
 ) -> tuple[Comparison, tuple[SideBySide, ...]]:
-    """The VAEs, and the folders of saved results among `refs`, on the same pictures; and the pictures to show.
+    """The VAEs, and the saved results among `refs`, on the same pictures; and the pictures to show.
 
     source: IMAGES; None where all are saved results. Raises InputError for fewer than two, NotComparable for results of
-    other pictures, sizes, dtypes or weights.
+    other pictures, sizes, dtypes, weights or definitions.
     """
     started = time.perf_counter()
     catalogue.check_names(settings.metrics or ())
@@ -55,8 +58,8 @@ def compare(
             f"{len(refs)} to compare: it takes two", hint="Give two or more VAEs, or folders of saved results."
         )
     named = unique(refs)
-    saved = {name: load_result(Path(ref)) for name, ref in named.items() if is_saved(ref)}
-    _refuse_differing(saved)
+    saved = {name: load_result(_folder(ref)) for name, ref in named.items() if is_saved(ref)}
+    _refuse_differing(saved, settings.metrics)
     live = {name: ref for name, ref in named.items() if name not in saved}
     measured: dict[str, Result] = {}
     shown: tuple[SideBySide, ...] = ()
@@ -64,8 +67,8 @@ def compare(
     if live:
         if source is None:
             raise InputError(f"{', '.join(live.values())} needs pictures", hint="Give --images IMAGES.")
-        measured, shown, warnings = _walk(live, source, settings, listener or Listener(), started)
-        _refuse_differing(saved | dict(list(measured.items())[:1]))
+        measured, shown, warnings = _walk(live, source, settings, listener or Listener(), started, saved)
+        _refuse_differing(saved | measured, settings.metrics)
     results = {name: saved[name] if name in saved else measured[name] for name in named}
     if settings.metrics:
         results = {name: _only(result, settings.metrics) for name, result in results.items()}
@@ -79,7 +82,7 @@ def compare(
         measures=judged,
         fronts=fronts(results, judged),
         warnings=(*warnings, *_said_once({name: result.warnings for name, result in results.items()}), *_doubts(saved)),
-        sources={name: named[name] if name in saved else "" for name in named},
+        sources={name: str(_folder(ref)) if name in saved else "" for name, ref in named.items()},
         per_image=_columns(results),
     ), shown
 
@@ -97,9 +100,18 @@ def unique(refs: Sequence[str]) -> dict[str, str]:
 
 
 def is_saved(ref: str) -> bool:
-    """Whether a REF is the folder of a saved result, and no model's."""
-    folder = Path(ref)
-    return (folder / RESULT_FILE).is_file() and not (folder / "config.json").exists()
+    """Whether a REF is a saved result: its result.json, or the folder of one that holds no model beside it."""
+    folder = _folder(ref)
+    if not (folder / RESULT_FILE).is_file():
+        return False
+    holds_model = any((folder / name).exists() for name in (CONFIG, PIPELINE, f"vae/{CONFIG}"))
+    return folder != Path(ref) or not (holds_model or any(one.suffix in SINGLE_FILES for one in folder.iterdir()))
+
+
+def _folder(ref: str) -> Path:
+    """Of a saved result, which may be given by its result.json."""
+    path = Path(ref)
+    return path.parent if path.name == RESULT_FILE and path.is_file() else path
 
 
 def missing_of_all(comparison: Comparison, asked: Sequence[str] | None) -> SetupError | None:
@@ -139,9 +151,17 @@ class _Walker:
 
 
 def _walk(
-    refs: Mapping[str, str], source: str, settings: Settings, listener: Listener, started: float
+    refs: Mapping[str, str],
+    source: str,
+    settings: Settings,
+    listener: Listener,
+    started: float,
+    saved: Mapping[str, Result],
 ) -> tuple[dict[str, Result], tuple[SideBySide, ...], tuple[str, ...]]:
-    """Each VAE's result from one walk of the pictures, the pictures to show, and what to warn of the pictures."""
+    """Each VAE's result from one walk of the pictures, the pictures to show, and what to warn of the pictures.
+
+    saved: results that these must be comparable with, as far as that can be known before the walk.
+    """
     benches = open_benches(source, tuple(refs.values()), settings, listener)
     first = benches[0]
     settings = first.settings
@@ -152,6 +172,9 @@ def _walk(
         for name, bench in zip(refs, benches, strict=True)
     }
     loader = first.loader()
+    for like in list(saved.values())[:1]:
+        expected = {name: _expected(walker, loader, like) for name, walker in walkers.items()}
+        _refuse_differing({**saved, **expected})
     opened = time.perf_counter()
     listener.start(f"Comparing {len(refs)} VAEs" if len(refs) > 1 else "Reconstructing", first.images.count)
     evaluate(
@@ -221,15 +244,29 @@ def _result(walker: _Walker, loader: Loader, measures: dict[str, Measure], secon
     )
 
 
-def _refuse_differing(results: Mapping[str, Result]) -> None:
-    """Raises NotComparable, naming every field in which one differs from the first."""
+def _expected(walker: _Walker, loader: Loader, like: Result) -> Result:
+    """What is known of a VAE's result before the walk; all else as in `like`."""
+    card = walker.bench.data_card(loader)
+    data = replace(like.data, size=card.size, fit=card.fit)
+    return replace(like, data=data, settings=walker.bench.document(walker.run))
+
+
+def _refuse_differing(results: Mapping[str, Result], asked: Sequence[str] | None = None) -> None:
+    """Raises NotComparable, naming every field in which one differs from the first. asked: the metrics that count."""
     if not results:
         return
     (first, result), *others = results.items()
     for name, other in others:
-        found = [*differing_fields(result, other, may_differ=MAY_DIFFER), *_apart(result, other)]
+        names = [metric for metric in asked or IMAGE_NAMES if _same_pictures(metric, result, other)]
+        found = [*differing_fields(result, other, names, may_differ=MAY_DIFFER), *_apart(result, other)]
         if found:
             raise not_comparable(first, name, found)
+
+
+def _same_pictures(metric: str, a: Result, b: Result) -> bool:
+    """Whether a figure of images is over as many in both: others have no winner, and definitions that say how many."""
+    one, other = a.measures.get(metric), b.measures.get(metric)
+    return metric in IMAGE_NAMES and one is not None and other is not None and one.n == other.n
 
 
 def _apart(a: Result, b: Result) -> list[str]:

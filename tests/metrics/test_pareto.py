@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,18 @@ from vaecheck.results.types import Measure, Result, VAECard
 
 
 def vae(
-    psnr_db: float | None, shape: tuple[int, ...] | None = (4, 32, 32), seconds: float = 0.1, sec: float | None = 0.3
+    psnr_db: float | None,
+    shape: tuple[int, ...] | None = (4, 32, 32),
+    seconds: float = 0.1,
+    sec: float | None = 0.3,
+    scatter: float | None = 0.05,
 ) -> Result:
+    """scatter: of the speed, its interval's half width as a share."""
     run = result({}, psnr_db=psnr_db, latent_shape=shape)
     names = ("encode_images_per_second", "decode_images_per_second")
-    speeds = {name: Measure(name, 2 / seconds, "", "higher", 9, "") for name in names}
+    speed = 2 / seconds
+    known = None if scatter is None else (speed * (1 - scatter), speed * (1 + scatter))
+    speeds = {name: Measure(name, speed, "", "higher", 9, "", ci95=known) for name in names}
     learned = (
         {} if sec is None else {"sec_25": Measure("sec_25", sec, "", "lower", 9, "", ci95=(sec - 0.01, sec + 0.01))}
     )
@@ -75,6 +83,49 @@ def test_one_that_is_cheaper_on_any_axis_stays(cheaper: Result):
 @pytest.mark.parametrize("near", [vae(24.0, seconds=0.096), vae(24.0, sec=0.29)])
 def test_a_cost_that_is_lower_by_chance_does_not_save(near: Result):
     assert front({"a": vae(25.0), "b": near}, ("a", "b")).front == ("a",)
+
+
+def test_a_vae_is_not_beaten_by_itself_on_a_clock_that_wanders():
+    """16 % apart: a difference where the batches were alike, none where they scattered as much."""
+    quick, slow = vae(25.0, seconds=0.1), vae(25.0, seconds=0.116)
+    assert front({"a": quick, "b": slow}, same=("a", "b")).front == ("a",)
+    wandered = {"a": vae(25.0, seconds=0.1, scatter=0.2), "b": vae(25.0, seconds=0.116, scatter=0.2)}
+    assert front(wandered, same=("a", "b")).front == ("a", "b")
+
+
+def test_speeds_without_an_interval_are_no_axis():
+    found = front({"a": vae(25.0), "b": vae(24.0, seconds=0.01, scatter=None)}, ("a", "b"))
+    assert "seconds_per_image" not in found.axes
+    assert found.note == "seconds_per_image is left out: too few batches were timed to know how far the speed scatters"
+    assert found.front == ("a",)
+
+
+def test_one_that_lost_pictures_to_nan_beats_none():
+    broken = vae(26.0)
+    lost = replace(broken.measures["psnr_db"], counts={"non_finite": 10})
+    broken = replace(broken, measures={**broken.measures, "psnr_db": lost})
+    found = front({"a": broken, "b": vae(24.0), "c": vae(23.0)}, ("a", "b"), ("a", "c"), ("b", "c"))
+    assert found.beaten_by == {"c": ("b",)}
+    assert found.note == "a has pictures without psnr_db and beats none"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"f": 0}, "latent_values is left out: not every VAE has one shape"),
+        ({"speed": 0.0}, "seconds_per_image is left out: not every VAE's speed was measured"),
+        ({"batch_size": [1]}, "seconds_per_image is left out: measured on other machines, or in batches"),
+    ],
+)
+def test_a_damaged_figure_leaves_its_axis_out(changed: Mapping[str, Any], said: str):
+    damaged = replace(vae(24.0, shape=None), vae=VAECard("b", "", None, changed.get("f", 8), 4, None, "float32"))
+    damaged = replace(damaged, settings={**damaged.settings, "batch_size": changed.get("batch_size", 8)})
+    if "speed" in changed:
+        still = replace(damaged.measures["decode_images_per_second"], value=changed["speed"])
+        damaged = replace(damaged, measures={**damaged.measures, "decode_images_per_second": still})
+    sound = vae(25.0)
+    sound = replace(sound, settings={**sound.settings, "batch_size": 8})
+    assert said in front({"a": sound, "b": damaged}, ("a", "b")).note
 
 
 def test_the_very_same_quality_at_a_lower_cost_strikes_off():

@@ -6,8 +6,10 @@ A beats B when A is no worse than B on any axis of cost, and either
 - A is better on an axis, and its quality is the very same: difference and interval are 0.
 
 Why quality needs significance and cost does not: the latent size is exact, and pictures that cannot tell two VAEs apart
-strike neither off. Two speeds within 10 % are equal, which is how far a shared machine's clock wanders, and two
-learnabilities whose intervals overlap.
+strike neither off. Speeds and learnabilities whose intervals overlap are equal: a shared machine's clock wanders, and
+how far shows in how the batches' times scatter.
+
+Why a VAE that has lost pictures to NaN beats none: its quality is of the pictures that it did not lose.
 """
 
 from __future__ import annotations
@@ -18,11 +20,10 @@ from collections.abc import Callable, Mapping
 from vaecheck.metrics.catalogue import IMAGE_NAMES
 from vaecheck.metrics.contests import beats, better_of
 from vaecheck.results.comparison import Contest, Difference, Front
-from vaecheck.results.types import Measure, Result
+from vaecheck.results.types import Better, Measure, Result
 
 LATENT_VALUES, SECONDS, LEARNABILITY = "latent_values", "seconds_per_image", "sec_25"
 AXES: Mapping[str, str] = {LATENT_VALUES: "lower", SECONDS: "lower", LEARNABILITY: "lower"}
-SAME_SPEED = 0.10
 _SPEEDS = ("encode_images_per_second", "decode_images_per_second")
 
 Points = Mapping[str, Mapping[str, float | None]]
@@ -44,11 +45,12 @@ def _front(name: str, contest: Contest, costs: Mapping[str, Costs], notes: list[
     better = better_of(contest.values)
     known = {ref: float(one.value) for ref, one in contest.values.items() if isinstance(one.value, (int, float))}
     absent = [ref for ref in contest.values if ref not in known]
+    whole = [ref for ref in known if not contest.values[ref].counts.get("non_finite")]
     between = {(one.a, one.b): one for one in contest.differences} | {
         (one.b, one.a): one for one in contest.differences
     }
     beaten_by = {
-        ref: tuple(other for other in known if other != ref and _beats(other, ref, between[other, ref], better, costs))
+        ref: tuple(other for other in whole if other != ref and _beats(other, ref, between[other, ref], better, costs))
         for ref in known
     }
     return Front(
@@ -59,14 +61,20 @@ def _front(name: str, contest: Contest, costs: Mapping[str, Costs], notes: list[
         },
         front=tuple(ref for ref in known if not beaten_by[ref]),
         beaten_by={ref: others for ref, others in beaten_by.items() if others},
-        note="; ".join([*notes, *(f"{ref} has no {name}" for ref in absent)]),
+        note="; ".join(
+            [
+                *notes,
+                *(f"{ref} has no {name}" for ref in absent),
+                *(f"{ref} has pictures without {name} and beats none" for ref in known if ref not in whole),
+            ]
+        ),
     )
 
 
-def _beats(a: str, b: str, difference: Difference, better: object, costs: Mapping[str, Costs]) -> bool:
+def _beats(a: str, b: str, difference: Difference, better: Better, costs: Mapping[str, Costs]) -> bool:
     if any(cost[a][0] > cost[b][2] for cost in costs.values()):
         return False
-    if beats(difference, better) == a:  # type: ignore[arg-type]
+    if beats(difference, better) == a:
         return True
     same = difference.value == 0 and difference.ci95 == (0, 0)
     return same and any(cost[a][2] < cost[b][0] for cost in costs.values())
@@ -96,7 +104,7 @@ def _latent_values(results: Mapping[str, Result]) -> Costs | str:
     for ref, result in results.items():
         shape, size = _value(result, "latent_shape"), result.data.size
         if not isinstance(shape, tuple):
-            if result.vae is None or size is None:
+            if result.vae is None or size is None or result.vae.f < 1:
                 return "not every VAE has one shape of latents here"
             shape = (result.vae.latent_channels, size // result.vae.f, size // result.vae.f)
         found[ref] = (float(math.prod(shape)),) * 3
@@ -107,7 +115,7 @@ def _seconds(results: Mapping[str, Result]) -> Costs | str:
     conditions = {
         (
             *(one.environment.cpu, one.environment.threads, one.environment.device, one.environment.accelerator),
-            one.settings.get("batch_size"),
+            str(one.settings.get("batch_size")),
         )
         for one in results.values()
     }
@@ -115,11 +123,15 @@ def _seconds(results: Mapping[str, Result]) -> Costs | str:
         return "measured on other machines, or in batches of other sizes"
     found: dict[str, tuple[float, float, float]] = {}
     for ref, result in results.items():
-        speeds = [_value(result, name) for name in _SPEEDS]
-        seconds = sum(1 / speed for speed in speeds if isinstance(speed, (int, float)))
-        if None in speeds:
-            return "not every VAE's speed was measured"
-        found[ref] = seconds * (1 - SAME_SPEED / 2), seconds, seconds * (1 + SAME_SPEED / 2)
+        low = cost = high = 0.0
+        for name in _SPEEDS:
+            measure = result.measures.get(name)
+            if measure is None or not isinstance(measure.value, (int, float)) or measure.value <= 0:
+                return "not every VAE's speed was measured"
+            if measure.ci95 is None or measure.ci95[0] <= 0:
+                return "too few batches were timed to know how far the speed scatters"
+            low, cost, high = low + 1 / measure.ci95[1], cost + 1 / measure.value, high + 1 / measure.ci95[0]
+        found[ref] = low, cost, high
     return found
 
 

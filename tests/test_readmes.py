@@ -15,6 +15,7 @@ from PIL import Image
 
 import vaecheck
 from vaecheck.cli.app import app
+from vaecheck.results.comparison import ALPHA
 
 REPOSITORY = Path(__file__).parents[1]
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
@@ -131,6 +132,11 @@ def test_every_command_is_there(name: str) -> None:
 def test_every_public_name_is_there(name: str) -> None:
     text = read(name)
     assert [one for one in vaecheck.__all__ if not re.search(rf"\b{one}\b", text) and one != "__version__"] == []
+
+
+@BOTH
+def test_the_level_of_a_winner(name: str) -> None:
+    assert re.findall(r"p [^\d]*(0\.\d+)[^\n]*\s*[^\n]*`psnr_db`", prose(name)) == [str(ALPHA)]
 
 
 @BOTH

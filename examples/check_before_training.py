@@ -11,8 +11,8 @@ import sys
 
 import vaecheck
 
-QUICK = vaecheck.Settings(size=64, limit=8, offline=True)  # for a real check: size=256, a few hundred pictures
-PROBES = ("constant_output", "colour_shift", "contrast_shift", "blur", "posterior_collapse", "latent_scale")
+QUICK = vaecheck.Settings(size=64, limit=8, yardstick="none", offline=True)  # really: size=256, hundreds of pictures
+PROBES = ("constant_output", "colour_shift", "blur", "posterior_collapse", "latent_scale")
 
 
 def check(images: str, ref: str) -> tuple[vaecheck.Finding, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, Plot, VAECard
 
 NO_DIFFERENCE = "no difference"
-ALPHA = 0.02
+ALPHA = 0.01
 """The chance that a comparison names any winner where nothing differs; metrics/contests.py has why it is so small."""
 
 

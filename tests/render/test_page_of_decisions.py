@@ -17,7 +17,9 @@ from tests.render import decisions
 from tests.render.test_page import Page, body_of
 from vaecheck.render.illustrations import draw
 from vaecheck.render.page import to_page
+from vaecheck.render.page.pictures import of_several
 from vaecheck.render.printable import printable
+from vaecheck.results.comparison import SideBySide
 from vaecheck.results.files import Document
 from vaecheck.results.types import Finding, Measure, Panel, Published, Result, Shown
 
@@ -27,13 +29,22 @@ def test_a_comparison_says_who_wins_by_how_much_and_at_what_cost() -> None:
     page = Page(html)
     assert "On these 64 pictures kl-f8-tiny wins in psnr_db" in page.text
     assert "Fetch the weights for lpips_alex, then run again: vaecheck weights fetch alexnet" in page.text
-    order = ["PSNR psnr_db", "64 images, of", "1.00 dB 0.10 to 2.00 0.004 beyond chance", "on fronts", "compare.png",
+    order = ["PSNR psnr_db", "64 images, of", "1.00 dB 0.10 to 2.00 0.004 beyond chance", "on fronts", "grid.png",
              "Std of the latents", "this run", "seed 0", "2 threads"]  # fmt: skip
     text = Page(html[html.index("</nav>") + 6 : html.index("</main>")].replace("<", " <")).text
     assert sorted(order, key=text.index) == order
     best = [cell for cell in page.attributes("td") if "best" in (cell.get("class") or "")]
     assert [cell["data-value"] for cell in best] == ["24.0", "20.0"]
     assert len(page.attributes("img")) == 1
+
+
+def test_a_vae_of_any_name_keeps_its_picture() -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    named = {"original": picture + 100, "B": picture + 200}
+    gathered = of_several([SideBySide("x.png", 1.0, picture, named)])
+    pictures = gathered.versions[0].pictures
+    assert [one.label for one in pictures] == ["original", "B", "original"]
+    assert len({one.uri for one in pictures}) == 3
 
 
 def test_the_pictures_of_a_comparison_are_there_in_every_version() -> None:

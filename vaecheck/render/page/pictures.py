@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,12 @@ class Gathered:
 
 @dataclass(frozen=True)
 class _Raw:
-    """Before it is encoded. arrays: by label, 8-bit RGB (H, W, 3)."""
+    """Before it is encoded. arrays: (label, 8-bit RGB (H, W, 3)); a REF may be called what another version is."""
 
     name: str
     heading: str
     facts: tuple[str, ...]
-    arrays: Mapping[str, Any]
+    arrays: tuple[tuple[str, Any], ...]
 
 
 def of_one(shown: Sequence[Shown]) -> Gathered:
@@ -112,11 +112,11 @@ def of_one(shown: Sequence[Shown]) -> Gathered:
             printable(each.id),
             HEADINGS[each.role] if place == 0 or ordered[place - 1].role != each.role else "",
             _facts(each),
-            {
-                "original": each.original,
-                "reconstruction": each.reconstruction,
-                DIFFERENCE: contact_sheet.difference(each),
-            },
+            (
+                ("original", each.original),
+                ("reconstruction", each.reconstruction),
+                (DIFFERENCE, contact_sheet.difference(each)),
+            ),
         )
         for place, each in enumerate(ordered)
     ]
@@ -130,7 +130,7 @@ def of_several(shown: Sequence[SideBySide]) -> Gathered:
             printable(each.id),
             "",
             (f"{figures.number(each.disagreement, significant=2)} grey levels between VAEs", *_planes(each.planes)),
-            {printable(ref): array for ref, array in each.reconstructions.items()} | {"original": each.original},
+            (*((printable(ref), array) for ref, array in each.reconstructions.items()), ("original", each.original)),
         )
         for each in shown
     ]
@@ -147,7 +147,7 @@ def _gathered(raw: Sequence[_Raw], what: str) -> Gathered:
         if encoded is not None:
             break
     assert encoded is not None
-    longest = max(length for each in raw for array in each.arrays.values() for length in np.shape(array)[:2])
+    longest = max(length for each in raw for _, array in each.arrays for length in np.shape(array)[:2])
     size = "at their own size" if longest <= side else f"drawn at most {side} px a side"
     kind = f"JPEG of quality {quality}" if quality else "no pixel lost to compression"
     return Gathered(tuple(encoded), f"{what}; {size}, {kind}.")
@@ -186,7 +186,7 @@ def _encoded(raw: Sequence[_Raw], side: int, quality: int, room: int | None) -> 
     found, taken = [], 0
     for each in raw:
         drawn = []
-        for label, array in each.arrays.items():
+        for label, array in each.arrays:
             picture = _drawn(Image.fromarray(np.asarray(array)), side)
             uri = _uri(_data(picture, quality), quality)
             drawn.append(Picture(f"{label} of {each.name}", uri, *picture.size, label=label))

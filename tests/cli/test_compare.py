@@ -20,7 +20,7 @@ def test_the_table_the_document_and_the_files(run: Run, photos: Path, tmp_path: 
     done = run("compare", PLAIN, NOISY, "--images", photos, *PIXELS, "--out", out, COLUMNS="80")
     assert done.code == 0, done.err
     names = {path.name for path in out.iterdir()}
-    assert names >= {"result.json", "per_image.csv", "report.html", "report.md", "compare.png"}
+    assert names >= {"result.json", "per_image.csv", "report.html", "report.md", "grid.png"}
     assert max(map(len, done.out.splitlines())) <= 80 + len(str(out))  # a path that is written is not broken
     for text in ("Comparison", "A - B", "ssim", "winner", "Pareto"):
         assert text in done.out

@@ -102,8 +102,8 @@ def test_outside_text_is_shown_as_it_is() -> None:
 
 
 def test_markdown_has_everything() -> None:
-    report = to_markdown(replace(comparison(*SIX), artifacts={"compare": "compare.png"}))
-    for text in ("# Comparison", "## Differences on the same pictures", "Pareto", "(compare.png)", "## Settings"):
+    report = to_markdown(replace(comparison(*SIX), artifacts={"grid": "grid.png"}))
+    for text in ("# Comparison", "## Differences on the same pictures", "Pareto", "(grid.png)", "## Settings"):
         assert text in report
     assert report.count("| psnr\\_db |") + report.count("| psnr_db |") == 1 + 15  # its row, and every pair
     assert "5 others" not in report
@@ -131,10 +131,10 @@ def test_the_folder_has_every_form_and_is_read_again(tmp_path: Path) -> None:
     refs = ("one", "two")
     written = write_report(comparison(*refs), side_by_side(refs, image_id="a/[/red]\n.png"), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names >= {"result.json", "per_image.csv", "report.md", "report.html", "compare.png"}
+    assert names >= {"result.json", "per_image.csv", "report.md", "report.html", "grid.png"}
     assert load(tmp_path) == written
-    with Image.open(tmp_path / "compare.png") as image:
+    with Image.open(tmp_path / "grid.png") as image:
         assert image.width > 300
     again = write_report(written, (), tmp_path)
-    assert again.artifacts["compare"] == "compare.png"
-    assert (tmp_path / "compare.png").exists()
+    assert again.artifacts["grid"] == "grid.png"
+    assert (tmp_path / "grid.png").exists()

@@ -78,7 +78,7 @@ def to_markdown(comparison: Comparison, illustrated: Sequence[Illustration] = ()
         parts += ["\n".join(f"- {markdown.paragraph(note)}" for note in pareto.left_out)] * bool(pareto.left_out)
     for one in illustrated:
         parts += [f"![{markdown.escape(one.alt)}]({one.file})", *([markdown.paragraph(one.note)] if one.note else [])]
-    if sheet := comparison.artifacts.get("compare"):
+    if sheet := comparison.artifacts.get("grid"):
         parts.append(f"![{SHEET_ALT}]({PurePath(sheet).name})")
     parts += markdown.listed("Notes", contests.notes(comparison))
     parts += markdown.listed("Pictures", tables.intake(comparison))

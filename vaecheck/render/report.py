@@ -23,7 +23,6 @@ from vaecheck.results.types import Panel, Result, Shown
 
 GRID_FILE = "grid.png"
 WORST_FILE = "worst.png"
-COMPARE_FILE = "compare.png"
 MARKDOWN_FILE = "report.md"
 PAGE_FILE = "report.html"
 
@@ -46,7 +45,7 @@ def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequ
 
 def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
     """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
-    drawn = (GRID_FILE, WORST_FILE, COMPARE_FILE, PICTURES_FILE)
+    drawn = (GRID_FILE, WORST_FILE, PICTURES_FILE)
     if not shown and document.artifacts.get("pictures") == PICTURES_FILE:
         shown = kept(out / PICTURES_FILE)
     elif shown:
@@ -85,10 +84,11 @@ def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
 
 
 def _compared(shown: Sequence[SideBySide], out: Path) -> dict[str, str]:
+    """Why no worst.png: what all VAEs do badly is nothing to choose by, and what one alone does is in the grid."""
     if not shown:
         return {}
-    contact_sheet.save_png(contact_sheet.compared(shown), out / COMPARE_FILE)
-    return {"compare": COMPARE_FILE}
+    contact_sheet.save_png(contact_sheet.compared(shown), out / GRID_FILE)
+    return {"grid": GRID_FILE}
 
 
 def _drawn_before(out: Path) -> tuple[str, ...]:
@@ -101,9 +101,8 @@ def _drawn_before(out: Path) -> tuple[str, ...]:
 
 
 def _saved_sheet(artifacts: Mapping[str, str], out: Path) -> Image.Image | None:
-    """grid.png, or compare.png of a comparison, where the document names it; none where it cannot be read."""
-    name = artifacts.get("grid", artifacts.get("compare"))
-    if name not in (GRID_FILE, COMPARE_FILE) or not (path := out / name).is_file():
+    """grid.png, where the document names it; none where it cannot be read."""
+    if artifacts.get("grid") != GRID_FILE or not (path := out / GRID_FILE).is_file():
         return None
     try:
         with Image.open(path, formats=("PNG",)) as image:

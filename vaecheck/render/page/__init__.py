@@ -26,7 +26,7 @@ def to_page(
 ) -> str:
     """The report as one HTML document.
 
-    shown: pictures of a Result, or of a Comparison. grid: their saved sheet (grid.png, compare.png), for want of them.
+    shown: pictures of a Result, or of a Comparison. grid: their saved sheet (grid.png), for want of them.
     illustrated: plots and panels, as drawn.
     """
     if isinstance(document, Comparison):

@@ -16,8 +16,8 @@ from vaecheck.render.titles import title_of
 from vaecheck.render.verdict import is_quality
 from vaecheck.results.comparison import ALPHA, NO_DIFFERENCE, Comparison, Contest, Difference, SideBySide
 
-_SHEET = "The same in full is compare.png, beside this page."
-_WINDOWS = "compare.png, beside this page, has the windows of the largest difference, enlarged."
+_SHEET = "The same in full is grid.png, beside this page."
+_WINDOWS = "grid.png, beside this page, has the windows of the largest difference, enlarged."
 _SHEET_ALT = (
     "Rows of the original and what each VAE made of it, and the window where they differ most; captions are in it"
 )

@@ -350,7 +350,7 @@ def test_the_document_and_the_columns_come_back(pictures: str, tmp_path: Path) -
 
 
 def test_learnability_is_measured_where_latents_have_one_shape(pictures: str) -> None:
-    found, _ = compare([stub("plain"), stub("noisy")], pictures, replace(PIXELS, metrics=None))
+    found, _ = compare([stub("plain"), stub("noisy")], pictures, replace(PIXELS, metrics=None, batch_size=2))
     sec = found.measures["sec_25"]
     assert sec.winner == NO_DIFFERENCE
     assert all(isinstance(one.value, float) for one in sec.values.values())

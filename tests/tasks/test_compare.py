@@ -350,12 +350,12 @@ def test_the_document_and_the_columns_come_back(pictures: str, tmp_path: Path) -
 
 
 def test_learnability_is_measured_where_latents_have_one_shape(pictures: str) -> None:
-    found, _ = compare([stub("plain"), stub("noisy")], pictures, replace(PIXELS, metrics=None, batch_size=2))
+    found, _ = compare([stub("plain"), stub("noisy")], pictures, replace(PIXELS, metrics=None))
     sec = found.measures["sec_25"]
     assert sec.winner == NO_DIFFERENCE
     assert all(isinstance(one.value, float) for one in sec.values.values())
     (front,) = [one for one in found.fronts if one.quality == "psnr_db"]
-    assert set(front.axes) == {"psnr_db", "latent_values", "seconds_per_image", "sec_25"}
+    assert set(front.axes) >= {"psnr_db", "latent_values", "sec_25"}  # the speed too, unless it scatters too widely
     assert front.points[stub("plain")]["latent_values"] == 3 * 6 * 6
 
 

@@ -347,6 +347,15 @@ def test_more_pictures_after_a_look_count(pictures: tuple[Tensor, Tensor]):
     assert metric.compute() != before
 
 
+def test_as_many_other_pictures_after_a_look_are_not_taken_for_the_first(pictures: tuple[Tensor, Tensor]):
+    first, second = batches_of(*pictures, 10)
+    metric, other = (fed(FeatureDistances(colour_extractor(), ("fd_colours",)), [one]) for one in (first, second))
+    metric.compute()
+    metric.rows = other.rows
+    assert metric.columns() == other.columns()
+    assert metric.compute() == other.compute()
+
+
 def test_kid_and_a_single_picture_have_no_column(pictures: tuple[Tensor, Tensor]):
     inception_like = colour_extractor(name="inception")
     assert fed(FeatureDistances(inception_like, ("kid",)), batches_of(*pictures, 20)).columns() == {}

@@ -158,7 +158,7 @@ class FeatureDistances:
         self.seed = seed
         self.rows = Rows(2 * extractor.feature_count, np.float32)
         self.non_finite = Sum()
-        self._found: tuple[int, float, Values] | None = None
+        self._found: tuple[tuple[str, ...], float, Values] | None = None
 
     def update(self, batch: Batch) -> None:
         both = [self.extractor.features(images) for images in self.view(batch)]
@@ -194,8 +194,9 @@ class FeatureDistances:
 
     def _influence(self) -> tuple[float, Values]:
         """Of the rows so far; decomposed once, for `compute` and `columns` both."""
-        if self._found is None or self._found[0] != len(self.rows):
-            self._found = (len(self.rows), *frechet_influence(*np.split(self.rows.ordered(), 2, axis=1)))
+        ids = tuple(self.rows.ids)
+        if self._found is None or self._found[0] != ids:
+            self._found = (ids, *frechet_influence(*np.split(self.rows.ordered(), 2, axis=1)))
         return self._found[1:]
 
     def _frechet(self, name: str, x: Features, y: Features, caveats: list[str], counts: Mapping[str, int]) -> Measure:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.metrics.test_paired import result
-from vaecheck.metrics.contests import beats, contests
+from vaecheck.metrics.contests import contests
 from vaecheck.metrics.paired import holm
 from vaecheck.results.comparison import NO_DIFFERENCE, Difference
 from vaecheck.results.types import Result
@@ -64,6 +64,22 @@ def test_the_family_is_all_judged_differences():
     assert crowded.differences[0].p_holm == pytest.approx(10 * alone.differences[0].p)
 
 
+@pytest.mark.parametrize("step", [0.5, -0.5])
+def test_where_one_is_identical_on_50_of_64_pictures_psnr_has_no_winner(step: float):
+    """Those are infinite: the other 14 say nothing of the whole, whichever VAE is the better there."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(30, 0.3, 14)
+    a = (*[None] * 50, *hard)
+    b = (*rng.normal(40, 1, 50), *(hard + step + rng.normal(0, 0.05, 14)))
+    runs = {
+        ref: result({"psnr_db": column}, psnr_db=float(np.mean([one for one in column if one is not None])))
+        for ref, column in {"a": a, "b": b}.items()
+    }
+    found = contests(runs)["psnr_db"]
+    assert found.winner == NO_DIFFERENCE
+    assert "50 of 64 pictures" in found.differences[0].reason
+
+
 def test_one_without_a_figure_is_beaten_by_none():
     nothing = replace(run(x=[1.0, 2.0]), per_image=replace(run(x=[1.0, 2.0]).per_image, columns={}))
     nothing = replace(nothing, measures={"x": replace(nothing.measures["x"], value=None, status="unavailable")})
@@ -75,10 +91,10 @@ def test_one_without_a_figure_is_beaten_by_none():
 
 def test_interval_and_p_must_agree():
     inside = Difference("a", "b", 1.0, (-0.1, 2.1), 9, 0.001, 0.001)
-    assert beats(inside, "higher") is None
-    assert beats(replace(inside, ci95=(0.1, 1.9), p_holm=0.06), "higher") is None
-    assert beats(replace(inside, ci95=(0.1, 1.9)), "higher") == "a"
-    assert beats(replace(inside, ci95=(0.1, 1.9)), "lower") == "b"
+    assert inside.winner("higher") is None
+    assert replace(inside, ci95=(0.1, 1.9), p_holm=0.06).winner("higher") is None
+    assert replace(inside, ci95=(0.1, 1.9)).winner("higher") == "a"
+    assert replace(inside, ci95=(0.1, 1.9)).winner("lower") == "b"
 
 
 @pytest.mark.parametrize("vaes", [2, pytest.param(4, marks=pytest.mark.slow)])

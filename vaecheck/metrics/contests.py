@@ -21,8 +21,8 @@ from dataclasses import replace
 from itertools import combinations
 
 from vaecheck.metrics.paired import holm, paired_differences
-from vaecheck.results.comparison import NO_DIFFERENCE, Contest, Difference
-from vaecheck.results.types import Better, Measure, Result
+from vaecheck.results.comparison import NO_DIFFERENCE, Contest, Difference, better_of
+from vaecheck.results.types import Measure, Result
 
 
 def contests(results: Mapping[str, Result]) -> dict[str, Contest]:
@@ -41,18 +41,6 @@ def contests(results: Mapping[str, Result]) -> dict[str, Contest]:
         name: Contest(values[name], tuple(judged.get(name, ())), _winner(judged.get(name, ()), values[name], results))
         for name in names
     }
-
-
-def better_of(values: Mapping[str, Measure]) -> Better:
-    """Which direction of a metric is an improvement."""
-    return next((measure.better for measure in values.values() if measure.better), None)
-
-
-def beats(difference: Difference, better: Better) -> str | None:
-    """The REF that is better by this difference alone, beyond chance; None where neither is."""
-    if better is None or difference.value is None or not difference.decided:
-        return None
-    return difference.a if (difference.value > 0) == (better == "higher") else difference.b
 
 
 def _differences(results: Mapping[str, Result]) -> dict[str, list[Difference]]:
@@ -82,5 +70,5 @@ def _judged(
 def _winner(differences: Sequence[Difference], values: Mapping[str, Measure], refs: Mapping[str, Result]) -> str:
     """The REF that beats every other; one without a figure is beaten by none."""
     better = better_of(values)
-    wins = [beats(difference, better) for difference in differences]
+    wins = [difference.winner(better) for difference in differences]
     return next((ref for ref in refs if wins.count(ref) == len(refs) - 1), NO_DIFFERENCE)

@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable, Mapping
 
 from vaecheck.metrics.catalogue import IMAGE_NAMES
-from vaecheck.metrics.contests import beats, better_of
 from vaecheck.results.comparison import Contest, Difference, Front
 from vaecheck.results.types import Better, Measure, Result
 
@@ -42,7 +41,7 @@ def fronts(results: Mapping[str, Result], contests: Mapping[str, Contest]) -> tu
 
 
 def _front(name: str, contest: Contest, costs: Mapping[str, Costs], notes: list[str]) -> Front:
-    better = better_of(contest.values)
+    better = contest.better
     known = {ref: float(one.value) for ref, one in contest.values.items() if isinstance(one.value, (int, float))}
     absent = [ref for ref in contest.values if ref not in known]
     whole = [ref for ref in known if not contest.values[ref].counts.get("non_finite")]
@@ -74,7 +73,7 @@ def _front(name: str, contest: Contest, costs: Mapping[str, Costs], notes: list[
 def _beats(a: str, b: str, difference: Difference, better: Better, costs: Mapping[str, Costs]) -> bool:
     if any(cost[a][0] > cost[b][2] for cost in costs.values()):
         return False
-    if beats(difference, better) == a:
+    if difference.winner(better) == a:
         return True
     same = difference.value == 0 and difference.ci95 == (0, 0)
     return same and any(cost[a][2] < cost[b][0] for cost in costs.values())

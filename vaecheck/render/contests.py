@@ -84,8 +84,7 @@ def _behind(contests: Mapping[str, Contest]) -> list[str]:
     losses: dict[str, list[str]] = {}
     for name, contest in contests.items():
         for one in contest.differences:
-            better = _who(contest, one)
-            if better in (one.a, one.b):
+            if better := one.winner(contest.better):
                 loser = one.b if better == one.a else one.a
                 losses.setdefault(loser, []).append(name)
     together: dict[str, list[str]] = {}
@@ -118,17 +117,16 @@ def differences(comparison: Comparison, *, of_the_best: bool = False) -> tuple[D
         for one in contest.differences:
             decides = not of_the_best or leader in (one.a, one.b)
             if is_quality(name) and decides:
-                rows.append(_difference(name, contest, one))
+                rows.append(difference(name, contest, one))
     return tuple(rows)
 
 
 def best(contest: Contest) -> tuple[str, ...]:
     """The REFs with the best figure; none where no direction is better or all are alike."""
     known = {ref: float(one.value) for ref, one in contest.values.items() if isinstance(one.value, (int, float))}
-    better = _better(contest)
-    if not better or len(set(known.values())) < 2:
+    if not contest.better or len(set(known.values())) < 2:
         return ()
-    top = (max if better == "higher" else min)(known.values())
+    top = (max if contest.better == "higher" else min)(known.values())
     return tuple(ref for ref, value in known.items() if value == top)
 
 
@@ -173,7 +171,7 @@ def _row(name: str, contest: Contest, refs: Sequence[str]) -> ContestRow:
     leading = best(contest)
     cells = tuple(_cell(contest.values.get(ref), ref in leading and is_quality(name)) for ref in refs)
     judged = any(one.p_holm is not None for one in contest.differences)
-    return ContestRow(name, _better(contest), cells, contest.winner if judged else "")
+    return ContestRow(name, contest.better or "", cells, contest.winner if judged else "")
 
 
 def _cell(measure: Measure | None, leads: bool) -> str:
@@ -184,22 +182,11 @@ def _cell(measure: Measure | None, leads: bool) -> str:
     return f"{figures.value(measure)}{UNRELIABLE * (measure.status == 'unreliable')}{BEST * leads}"
 
 
-def _difference(name: str, contest: Contest, one: Difference) -> DifferenceRow:
+def difference(name: str, contest: Contest, one: Difference) -> DifferenceRow:
     interval = " to ".join(figures.number(bound, one.ci95) for bound in one.ci95) if one.ci95 else ABSENT
     value = ABSENT if one.value is None else figures.number(one.value, one.ci95)
     p = ABSENT if one.p_holm is None else ("< 0.0001" if one.p_holm < 1e-4 else f"{one.p_holm:.2g}")
-    return DifferenceRow(name, one.a, one.b, value, interval, p, _who(contest, one))
-
-
-def _who(contest: Contest, one: Difference) -> str:
-    """The better one, beyond chance; by the same rule as the winner's."""
-    if one.value is None or not one.decided:
-        return ABSENT
-    return one.a if (one.value > 0) == (_better(contest) == "higher") else one.b
-
-
-def _better(contest: Contest) -> str:
-    return next((measure.better for measure in contest.values.values() if measure.better), "")
+    return DifferenceRow(name, one.a, one.b, value, interval, p, one.winner(contest.better) or ABSENT)
 
 
 def _amount(amount: float | None, factor: int) -> str:

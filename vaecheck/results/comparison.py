@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vaecheck.results.types import SCHEMA, DataCard, Environment, Measure, PerImage, Plot, VAECard
+from vaecheck.results.types import SCHEMA, Better, DataCard, Environment, Measure, PerImage, Plot, VAECard
 
 NO_DIFFERENCE = "no difference"
 ALPHA = 0.01
@@ -37,6 +37,12 @@ class Difference:
             return False
         return self.p_holm < ALPHA and not self.ci95[0] <= 0 <= self.ci95[1]
 
+    def winner(self, better: Better) -> str | None:
+        """The REF that is better by this difference alone, beyond chance; None where neither is."""
+        if better is None or self.value is None or not self.decided:
+            return None
+        return self.a if (self.value > 0) == (better == "higher") else self.b
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -48,6 +54,15 @@ class Contest:
     values: Mapping[str, Measure]
     differences: tuple[Difference, ...]
     winner: str = NO_DIFFERENCE
+
+    @property
+    def better(self) -> Better:
+        return better_of(self.values)
+
+
+def better_of(values: Mapping[str, Measure]) -> Better:
+    """Which direction of a metric is an improvement."""
+    return next((measure.better for measure in values.values() if measure.better), None)
 
 
 @dataclass(frozen=True)

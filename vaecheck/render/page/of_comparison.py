@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from vaecheck.render import contests, figures, tables
+from vaecheck.render import contests, tables
 from vaecheck.render.figures import ABSENT
 from vaecheck.render.illustrations import Illustration, embedded
 from vaecheck.render.next_steps import of_comparison
@@ -78,14 +78,13 @@ def _contests(comparison: Comparison, title: str, names: Sequence[str]) -> parts
     for name in names:
         contest = comparison.measures[name]
         best = contests.best(contest) if judged else ()
-        better = next((one.better for one in contest.values.values() if one.better), None)
         compared = any(one.p_holm is not None for one in contest.differences)
         winner = parts.Cell(
             contest.winner if compared else ABSENT, mark="winner" if contest.winner != NO_DIFFERENCE else ""
         )
         rows.append(
             (
-                parts.Cell(title_of(name), below=f"{name}{f', {better} is better' if better else ''}"),
+                parts.Cell(title_of(name), below=f"{name}{f', {contest.better} is better' if contest.better else ''}"),
                 *(parts.figure(contest.values.get(ref), "best" if ref in best else "") for ref in comparison.sources),
                 *([winner] if judged else []),
             )
@@ -110,15 +109,13 @@ def _differences(comparison: Comparison) -> parts.Table | None:
 
 def _difference(name: str, contest: Contest, one: Difference) -> tuple[parts.Cell, ...]:
     unit = next((measure.unit for measure in contest.values.values() if measure.unit not in ("", "1")), "")
-    interval = " to ".join(figures.number(bound, one.ci95) for bound in one.ci95) if one.ci95 else ABSENT
-    p = ABSENT if one.p_holm is None else "< 0.0001" if one.p_holm < 1e-4 else f"{one.p_holm:.2g}"
-    value = ABSENT if one.value is None else figures.number(one.value, one.ci95)
+    row = contests.difference(name, contest, one)
     return (
         parts.Cell(title_of(name), below=name),
         parts.Cell(f"{one.a} less {one.b}"),
-        parts.Cell(value, one.value, unit if one.value is not None else "", "winner" if one.decided else ""),
-        parts.Cell(interval, one.ci95[0] if one.ci95 else None),
-        parts.Cell(p, one.p_holm, "beyond chance" if one.decided else ""),
+        parts.Cell(row.value, one.value, unit if one.value is not None else "", "winner" if one.decided else ""),
+        parts.Cell(row.interval, one.ci95[0] if one.ci95 else None),
+        parts.Cell(row.p, one.p_holm, "beyond chance" if one.decided else ""),
         parts.Cell(f"{one.n:,}" if one.n else ABSENT, one.n or None),
     )
 

@@ -4,6 +4,9 @@ equal.
 Why fields and not the whole settings: how pictures were read (--icc, --background, --limit) shows in the fingerprint of
 their pixels, and batch sizes and devices change the last bits alone. Another seed draws other posterior samples: that
 is a repetition of the measurement, and what it scatters is known from `gate --calibrate`.
+
+Why what is absent differs from what is there: a field that got lost would else switch off what it guards. Results of
+old versions lack the protocol and the tiling, which is as having none, and the hashes of the metrics' weights.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from vaecheck.errors import NotComparable
 from vaecheck.results.types import Result
 
 OF_THE_DATA = ("fingerprint", "count", "size", "fit", "data_range")
-OF_THE_SETTINGS = ("dtype", "posterior", "protocol", "tiling")
+OF_THE_MODEL, OF_THE_PICTURES = ("dtype", "tiling"), ("posterior", "protocol")
+"""Settings."""
 
 _WEIGHTS = re.compile(r"\(sha256 ([0-9a-f]{8,})\)")
 _DIGITS = 12
@@ -29,16 +33,16 @@ def differing_fields(
     names: the measures that are to be compared; they must have one definition, and weights that are the same.
     may_differ: settings that are what the user compares.
     """
+    of_pictures = "bench" not in (a.kind, b.kind)
+    of_vaes = a.vae is not None and b.vae is not None  # `score` has none
     found = [
         _differs(f"data.{field}", getattr(a.data, field), getattr(b.data, field))
-        for field in OF_THE_DATA
-        if a.data.fingerprint and b.data.fingerprint  # a `bench` has no pictures
+        for field in (OF_THE_DATA if of_pictures else ())
     ]
-    settings = [name for name in OF_THE_SETTINGS if name in a.settings and name in b.settings]
     found += [
-        _differs(f"settings.{name}", a.settings.get(name), b.settings.get(name))
-        for name in settings
-        if name not in may_differ
+        _differs(f"settings.{name}", _setting(a, name), _setting(b, name))
+        for name in (*OF_THE_MODEL, *(OF_THE_PICTURES if of_pictures else ()))
+        if name not in may_differ and (of_vaes or name not in OF_THE_MODEL)
     ]
     weights, others = (result.settings.get("metric_weights") or {} for result in (a, b))
     found += [_differs(f"weights of {name}", weights[name], others[name]) for name in weights if name in others]
@@ -48,6 +52,14 @@ def differing_fields(
             found.append(_differs(f"measures.{name}.definition", one.definition, other.definition))
             found.append(_differs(f"weights of {name}", _weights(one.reason), _weights(other.reason)))
     return tuple(filter(None, found))
+
+
+def differing_ids(a: Result, b: Result) -> list[str]:
+    """Where results of the same pixels name their pictures otherwise, so that few or none can be paired."""
+    ids, others = set(a.per_image.ids), set(b.per_image.ids)
+    if not ids or not others or ids == others or a.data.fingerprint != b.data.fingerprint:
+        return []
+    return [f"names of the pictures: {min(ids ^ others)} is in one alone"]
 
 
 def differing_vaes(a: Result, b: Result) -> tuple[str, ...]:
@@ -70,6 +82,12 @@ def not_comparable(whose_a: str, whose_b: str, found: Iterable[str]) -> NotCompa
         f"{whose_a} and {whose_b} cannot be set beside each other: {'; '.join(found)}",
         hint="Measure both with the same pictures and the same options.",
     )
+
+
+def _setting(result: Result, name: str) -> object:
+    """None where there is none, as for a protocol or tiles that were not asked for."""
+    value = result.settings.get(name)
+    return result.vae.dtype if name == "dtype" and value is None and result.vae is not None else value
 
 
 def _differs(what: str, a: object, b: object) -> str:

@@ -250,6 +250,35 @@ def test_load_explains_what_is_missing(tmp_path: Path) -> None:
         files.load(tmp_path)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "9" * 5000])
+@pytest.mark.parametrize("place", ["measures.psnr_db.value", "settings.seed", "a_field_of_later"])
+def test_a_number_that_no_float_can_hold_is_refused_wherever_it_stands(number: str, place: str, tmp_path: Path) -> None:
+    document = files.to_document(small_result())
+    *way, last = place.split(".")
+    inner = document
+    for key in way:
+        inner = inner[key]
+    inner[last] = "HERE"
+    (tmp_path / "result.json").write_text(json.dumps(document).replace('"HERE"', number))
+    with pytest.raises(InputError, match="not valid JSON") as caught:
+        files.load(tmp_path)
+    assert len(caught.value.message) < len(str(tmp_path)) + 250
+
+
+def test_a_half_result_is_to_be_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"kind": "wat')
+    with pytest.raises(InputError) as caught:
+        files.load(tmp_path)
+    assert caught.value.hint == "It was cut short or edited: take it away, and run the command that wrote it again."
+
+
+def test_a_measure_without_a_status_is_refused() -> None:
+    document = files.to_document(small_result())
+    del document["measures"]["psnr_db"]["status"]
+    with pytest.raises(InputError, match=r"measures\.psnr_db\.status is missing"):
+        files.from_document(document)
+
+
 def test_load_without_a_csv_gives_no_per_image_values(tmp_path: Path) -> None:
     files.save(small_result(), tmp_path)
     (tmp_path / "per_image.csv").unlink()
@@ -278,6 +307,9 @@ def test_a_newer_schema_says_upgrade() -> None:
     ("place", "value", "message"),
     [
         (("measures", "psnr_db", "value"), "24", r"measures\.psnr_db\.value is \"24\", not a finite number"),
+        (("measures", "psnr_db", "value"), 10**400, r"measures\.psnr_db\.value is 1000+\.\.\., not a finite number"),
+        (("settings", "metric_weights"), ["a"], r"settings\.metric_weights is \[\"a\"\], not an object"),
+        (("settings", "metric_weights"), "abc", r"settings\.metric_weights is \"abc\""),
         (("measures", "psnr_db", "value"), True, r"measures\.psnr_db\.value is true"),
         (("measures", "psnr_db", "n"), 1.5, r"measures\.psnr_db\.n is 1\.5, not an integer"),
         (("measures", "psnr_db", "status"), "fine", r"measures\.psnr_db\.status"),

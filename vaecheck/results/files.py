@@ -38,6 +38,7 @@ _DOCUMENT_NAMES: Mapping[tuple[type, str], str] = {(VAECard, "class_name"): "cla
 _FACTORS = ("scaling_factor", "shift_factor")
 _NO_VALUE = object()
 WRITTEN = "Give a result.json that vaecheck wrote."
+HALF = "It was cut short or edited: take it away, and run the command that wrote it again."
 _CSV = "per_image"
 """The field that goes to the CSV file instead."""
 _RECORDS: Mapping[object, type[Document]] = {"compare": Comparison, "gate": GateReport, "watch": History}
@@ -114,13 +115,18 @@ def load(folder: Path) -> Document:
         raise InputError(problem, hint="Give the folder that --out named.")
     path = folder / RESULT_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(
+            path.read_text(encoding="utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_finite_int,
+        )
     except FileNotFoundError:
         raise InputError(f"{folder} holds no {RESULT_FILE}", hint="Give the folder that --out named.") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", hint="Check the permissions.") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}", hint="Run the command again to rewrite it.") from error
+        raise InputError(f"{path} is not valid JSON: {error}", hint=HALF) from error
     if not isinstance(document, dict):
         raise InputError(f"{path} is not a result: it holds no JSON object", hint="Give the folder that --out named.")
     try:
@@ -218,8 +224,8 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if origin is Mapping:
         return _decode_mapping(typing.get_args(hint)[1], value, where)
     if hint is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        return value if number else _refuse(value, where, "a finite number")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return value if number and _is_finite(value) else _refuse(value, where, "a finite number")
     if hint is int:
         return value if isinstance(value, int) and not isinstance(value, bool) else _refuse(value, where, "an integer")
     return value if isinstance(value, hint) else _refuse(value, where, hint.__name__)
@@ -250,6 +256,8 @@ def _decode_mapping(item_hint: Any, value: Any, where: str) -> dict[str, Any]:
 
 def _check_names(found: Document) -> None:
     """That what is looked up by name is there."""
+    if isinstance(found, Result) and not isinstance(weights := found.settings.get("metric_weights", {}), dict):
+        _refuse(weights, "settings.metric_weights", "an object")
     if isinstance(found, Result) and found.scaling is not None:
         for place, channel in enumerate(found.scaling.per_channel):
             if not channel.keys() >= {"mean", "std"}:
@@ -294,7 +302,11 @@ def _decode_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _required(record: Any) -> set[str]:
-    return {field.name for field in fields(record) if field.default is MISSING and field.default_factory is MISSING}
+    """Measure.status too: a figure that does not say whether it is to be relied on would pass a gate."""
+    always = {"status"} if record is Measure else set()
+    return always | {
+        field.name for field in fields(record) if field.default is MISSING and field.default_factory is MISSING
+    }
 
 
 def _empty(hint: Any, where: str) -> Any:
@@ -320,6 +332,28 @@ def _refuse(value: Any, where: str, wanted: Any) -> typing.NoReturn:
 
 def _refuse_constant(constant: str) -> typing.NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def _is_finite(number: float) -> bool:
+    """Also of integers that no float can hold."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    return number if _is_finite(number) else _too_large(text)
+
+
+def _finite_int(text: str) -> int:
+    number = int(text)
+    return number if _is_finite(number) else _too_large(text)
+
+
+def _too_large(text: str) -> typing.NoReturn:
+    raise ValueError(f"{text if len(text) <= 20 else text[:17] + '...'} is out of the range of numbers")
 
 
 # --- per-image values and CSV -----------------------------------------------------------------------------

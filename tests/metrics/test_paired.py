@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,18 +101,43 @@ def test_differences_pair_by_id_whatever_the_order():
     assert found.reason == ""
 
 
-def test_a_picture_without_a_value_on_one_side_is_left_out_and_told():
+def test_a_picture_without_a_value_on_one_side_leaves_nothing_decided():
     a = result({"psnr_db": [1.0, None, 4.0, 5.0]}, psnr_db=10 / 3)
     b = result({"psnr_db": [0.0, 2.0, 2.0, None]}, psnr_db=4 / 3)
     found = paired_differences(a, b)["psnr_db"]
-    assert (found.value, found.n) == (1.5, 2)
-    assert found.ci95 is not None
-    assert found.reason == "2 of 4 pictures, which have no value on one side, are left out"
+    why = "2 of 4 pictures have a value on one side alone (identical or not finite)"
+    assert found == Paired(1.5, None, None, 2, why, left_out=2)
+    both = paired_differences(
+        result({"psnr_db": [None, 2.0, 3.5]}, psnr_db=2.75), result({"psnr_db": [None, 1.0, 2.0]}, psnr_db=1.5)
+    )["psnr_db"]
+    assert (both.value, both.n, both.left_out) == (1.25, 2, 0)
+    assert both.ci95 is not None
     nothing = paired_differences(
         result({"psnr_db": [1.0, None]}, psnr_db=1.0), result({"psnr_db": [None, 2.0]}, psnr_db=2.0)
     )["psnr_db"]
     assert (nothing.value, nothing.ci95, nothing.p) == (-1.0, None, None)
     assert "no picture has a value on both sides" in nothing.reason
+
+
+def test_nobody_wins_on_the_rest_where_one_side_is_perfect():
+    """One reproduces 50 of 64 pictures exactly, the other none, and is clearly better on the 14 that are left."""
+    rest = np.random.default_rng(5).normal(30, 1, 14)
+    exact = result({"psnr_db": [None] * 50 + rest.tolist()}, psnr_db=float(rest.mean()))
+    lossy = [40.0] * 50 + (rest + 0.5).tolist()
+    found = paired_differences(exact, result({"psnr_db": lossy}, psnr_db=float(np.mean(lossy))))["psnr_db"]
+    assert (found.value, found.ci95, found.p, found.left_out) == (pytest.approx(-0.5), None, None, 50)
+
+
+@pytest.mark.parametrize("seed", [None, "abc", -5, [1]])
+def test_a_seed_that_is_none_is_as_0(seed: Any):
+    a, b = (result({"psnr_db": values}, psnr_db=sum(values) / 3) for values in ([1.0, 2.0, 4.0], [0.5, 1.0, 2.0]))
+    assert paired_differences(replace(a, settings={"seed": seed}), b) == paired_differences(a, b)
+
+
+def test_without_pictures_the_file_is_the_reason():
+    with_pictures, without = result({"psnr_db": [1.0, 3.0]}, psnr_db=2.0), result({}, psnr_db=2.0)
+    assert paired_differences(with_pictures, without)["psnr_db"].reason == "one result has no per_image.csv"
+    assert paired_differences(without, without)["psnr_db"].reason == "both results have no per_image.csv"
 
 
 def test_a_frechet_distance_goes_by_the_pull_of_each_picture():
@@ -125,6 +151,7 @@ def test_a_frechet_distance_goes_by_the_pull_of_each_picture():
     assert found["kid"] == Paired(pytest.approx(-0.2), None, None, 0, "it is no mean of values by picture")
     fewer = result({"rfid_influence": [*push[:-1], None]}, rfid=other)
     assert paired_differences(a, fewer)["rfid"].ci95 is None
+    assert paired_differences(a, fewer)["rfid"].left_out == 1
     assert "different pictures" in paired_differences(a, fewer)["rfid"].reason
 
 

@@ -46,7 +46,7 @@ class Paired:
     """a's figure less b's.
 
     ci95: 95 % interval of the difference. p: two-sided, of no difference. n: pictures behind it.
-    reason: why there is no interval, or which pictures are left out; else empty.
+    reason: why there is no interval; else empty. left_out: pictures that have a value on one side alone.
     """
 
     value: float
@@ -54,6 +54,7 @@ class Paired:
     p: float | None
     n: int
     reason: str = ""
+    left_out: int = 0
 
 
 def paired_mean(a: Values, b: Values, seed: int = 0) -> Paired:
@@ -103,9 +104,12 @@ def paired_differences(a: Result, b: Result) -> dict[str, Paired]:
     """By measure, for all that are a number in both results: a's less b's.
 
     A mean over pictures is compared on those that have a value on both sides, matched by id. A Frechet distance is by
-    the pull of each picture. Of any other figure (KID, a standard deviation) there is no interval.
+    the pull of each picture. Of any other figure (KID, a standard deviation) there is no interval. Nor is there one, or
+    a p, where a picture has a value on one side alone: identical pictures have an infinite PSNR, and those that came
+    back as NaN have none, so that the rest says nothing of the whole.
     """
-    seed = int(a.settings.get("seed", 0))
+    given = a.settings.get("seed")
+    seed = given if isinstance(given, int) and given >= 0 else 0
     return {
         name: _difference(name, float(mine.value), float(theirs.value), a.per_image, b.per_image, seed)
         for name, mine in a.measures.items()
@@ -119,17 +123,21 @@ def _difference(name: str, value_a: float, value_b: float, a: PerImage, b: PerIm
     if (pull := name + INFLUENCE) in a.columns and pull in b.columns:
         of_a, of_b, left_out = _matched(_by_id(a, pull), _by_id(b, pull))
         if left_out or len(of_a) < 2:
-            return Paired(value_a - value_b, None, None, len(of_a), "the two distances are over different pictures")
+            why = "the two distances are over different pictures"
+            return Paired(value_a - value_b, None, None, len(of_a), why, left_out)
         return paired_frechet(value_a, of_a, value_b, of_b)
     if _is_the_mean(value_a, a, name) and _is_the_mean(value_b, b, name):
         of_a, of_b, left_out = _matched(_by_id(a, name), _by_id(b, name))
         if not len(of_a):
-            return Paired(value_a - value_b, None, None, 0, "no picture has a value on both sides")
-        found = paired_mean(of_a, of_b, seed)
-        if not left_out:
-            return found
-        apart = f"{left_out} of {left_out + found.n} pictures, which have no value on one side, are left out"
-        return Paired(found.value, found.ci95, found.p, found.n, "; ".join(filter(None, (found.reason, apart))))
+            return Paired(value_a - value_b, None, None, 0, "no picture has a value on both sides", left_out)
+        if left_out:
+            n = len(of_a)
+            why = f"{left_out} of {left_out + n} pictures have a value on one side alone (identical or not finite)"
+            return Paired(float((of_a - of_b).mean()), None, None, n, why, left_out)
+        return paired_mean(of_a, of_b, seed)
+    if not a.ids or not b.ids:
+        lacking = "one result has" if a.ids or b.ids else "both results have"
+        return Paired(value_a - value_b, None, None, 0, f"{lacking} no per_image.csv")
     return Paired(value_a - value_b, None, None, 0, "it is no mean of values by picture")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vaecheck.render import figures
 from vaecheck.render.printable import printable
-from vaecheck.results.calibration import CalibratedLimit, Calibration
+from vaecheck.results.calibration import FACTOR, CalibratedLimit, Calibration
 
 
 def to_toml(found: Calibration) -> str:
@@ -13,7 +13,7 @@ def to_toml(found: Calibration) -> str:
     lines = [
         f"# Limits measured by vaecheck gate --calibrate: {printable(found.vae)} against {against}",
         f"# on {printable(found.pictures)}; runs with {found.runs or 'nothing varied'}.",
-        "# Each is 2.8 standard deviations of the difference to the baseline (ISO 5725 repeatability),",
+        f"# Each is {FACTOR} standard deviations of the difference to the baseline (ISO 5725 repeatability),",
         "# or a floor: what rounding and the last digit shown can make of the figure.",
         "",
         "[gate.baseline]",
@@ -29,7 +29,8 @@ def _told(one: CalibratedLimit) -> list[str]:
     spreads = ", ".join(
         f"{spread.cause} {figures.number(spread.sd, significant=3)} (n {spread.n})" for spread in one.spreads
     )
-    taken = "the floor" if one.worse_by > 2.8 * one.sd and one.floor >= 2.8 * one.sd else f"2.8 x {one.sd:.3g}"
+    far = FACTOR * one.sd
+    taken = "the floor" if one.worse_by > far and one.floor >= far else f"{FACTOR} x {one.sd:.3g}"
     lines = [
         f"baseline {figures.number(one.value, significant=6)}{unit}; "
         f"sd: {spreads or 'not measured, nothing was varied'}; floor {one.floor:.3g}; taken: {taken}"

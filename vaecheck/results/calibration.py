@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+FACTOR = 2.8
+"""Standard deviations that a limit is away: 1.96 * sqrt(2), the repeatability limit of ISO 5725-6."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -20,7 +23,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class CalibratedLimit:
-    """The limit of one metric: 2.8 standard deviations of all causes together, but no less than the floor.
+    """The limit of one metric: FACTOR standard deviations of all causes together, but no less than the floor.
 
     value: the baseline's figure. worse: how much worse the calibrated VAE is, negative where it is better.
     floor: what rounding and the last digit shown can make of it. worse_by: the limit, in the metric's unit.

@@ -9,6 +9,7 @@ from typing import Literal
 from vaecheck.results.types import SCHEMA, DataCard, Environment, VAECard
 
 Outcome = Literal["pass", "warn", "fail", "error"]
+GRAVEST_FIRST: tuple[Outcome, ...] = ("error", "fail", "warn", "pass")
 
 
 @dataclass(frozen=True)

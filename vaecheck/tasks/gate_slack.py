@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
+from vaecheck.results.calibration import FACTOR
 from vaecheck.results.types import Measure
 
 SHARE, DECIBELS, STANDARD_ERRORS = 0.25, 3.0, 5.0
-OFFERED_SHARE, OFFERED_DECIBELS, OFFERED_STANDARD_ERRORS = 0.05, 0.5, 2.8
+OFFERED_SHARE, OFFERED_DECIBELS, OFFERED_STANDARD_ERRORS = 0.05, 0.5, FACTOR
 """How far from the figure the limit stands that is offered, at least."""
 
 

@@ -9,9 +9,8 @@ from vaecheck.render.next_steps import of_gate
 from vaecheck.render.page import parts
 from vaecheck.render.page.template import render
 from vaecheck.render.verdict import Level, Verdict
-from vaecheck.results.gate import Check, GateReport, Outcome
+from vaecheck.results.gate import GRAVEST_FIRST, Check, GateReport, Outcome
 
-GRAVEST_FIRST: tuple[Outcome, ...] = ("error", "fail", "warn", "pass")
 WORDS: Mapping[Outcome, str] = {"error": "Error", "fail": "Fail", "warn": "Warn", "pass": "Pass"}
 SYMBOLS: Mapping[Outcome, str] = {"error": "?", "fail": "✖", "warn": "▲", "pass": "✓"}
 LEVELS: Mapping[Outcome, Level] = {"error": "bad", "fail": "bad", "warn": "caution", "pass": "good"}

@@ -19,7 +19,7 @@ from tests.results.runs import by_picture, finding, measure, run
 from vaecheck.errors import GateFailed, GateIncomplete, InputError, NotComparable
 from vaecheck.results.files import from_document, save, to_document
 from vaecheck.results.gate import GateReport
-from vaecheck.results.types import Result, Scaling
+from vaecheck.results.types import PerImage, Result, Scaling
 from vaecheck.tasks.gate import judge, open_results
 from vaecheck.tasks.gate_rules import FINDINGS, read_rules
 
@@ -322,13 +322,86 @@ def test_where_there_is_no_interval_significance_is_an_error() -> None:
     assert "cannot be told" in only(report).reason
 
 
-def test_a_gate_judges_by_the_pictures_that_both_sides_have() -> None:
-    """A picture that has no value on one side does not make a difference of the means."""
-    old = by_picture({"psnr_db": [20.0, 30.0, None]})
-    new = by_picture({"psnr_db": [19.95, 29.94, 10.0]})
-    report = judged({"baseline": {"psnr_db": {"worse_by": 0.1}}}, new, baseline=old)
-    assert report.exit_code == 0
-    assert "1 of 3 pictures, which have no value on one side, are left out" in only(report).reason
+def psnr_of(*values: float | None) -> Result:
+    """None: identical."""
+    result = by_picture({"psnr_db": values})
+    found = {"identical": values.count(None)} if None in values else {}
+    return replace(result, measures={"psnr_db": replace(result.measures["psnr_db"], counts=found)})
+
+
+ANY_RULE = pytest.mark.parametrize("rule", [{"worse_by": 0.1}, "significant"])
+
+
+@ANY_RULE
+def test_as_many_identical_pictures_are_not_the_same_ones(rule: Any) -> None:
+    old, new = psnr_of(None, None, 30.0, 31.0, 32.0, 33.0), psnr_of(5.0, 5.0, None, None, 32.0, 33.0)
+    check = only(judged({"baseline": {"psnr_db": rule}}, new, baseline=old))
+    assert (check.outcome, check.reason) == (
+        "fail", "000.png and 1 more came back identical in the baseline, and not now"
+    )  # fmt: skip
+
+
+@ANY_RULE
+@pytest.mark.parametrize("metric", ["psnr_db", "ssim"])
+def test_what_is_left_out_for_a_reason_not_known_does_not_pass(metric: str, rule: Any) -> None:
+    old, new = by_picture({metric: [20.0, 30.0, None]}), by_picture({metric: [20.0, 30.0, 10.0]})
+    check = only(judged({"baseline": {metric: rule}}, new, baseline=old))
+    assert check.outcome == "error"
+    assert "1 of 3 pictures have a value on one side alone" in check.reason
+
+
+def test_pictures_identical_on_both_sides_or_only_now_let_nothing_through() -> None:
+    old = psnr_of(None, 30.0, 31.0, 32.0)
+    both, more = psnr_of(None, 29.95, 30.95, 31.95), psnr_of(None, None, 30.95, 31.95)
+    for rule, new, outcome in (
+        ({"worse_by": 0.1}, both, "pass"),
+        ({"worse_by": 0.01}, both, "fail"),
+        ("significant", both, "fail"),
+        ({"worse_by": 0.1}, more, "pass"),
+        ({"worse_by": 0.01}, more, "fail"),
+        ("significant", more, "error"),
+    ):
+        assert only(judged({"baseline": {"psnr_db": rule}}, new, baseline=old)).outcome == outcome, (rule, outcome)
+
+
+def test_which_were_identical_is_not_known_without_the_pictures() -> None:
+    old = psnr_of(None, 30.0, 31.0)
+    new = replace(psnr_of(29.0, None, 31.0), per_image=PerImage())
+    check = only(judged({"baseline": {"psnr_db": {"worse_by": 5}}}, new, baseline=old))
+    assert check.outcome == "error"
+    assert "one result has no per_image.csv" in check.reason
+
+
+def test_two_distances_of_other_pictures_do_not_pass() -> None:
+    def rfid(value: float, *pull: float | None) -> Result:
+        images = PerImage(("a", "b", "c"), {"rfid_influence": pull})
+        return run(measure("rfid", value), per_image=images)
+
+    rules = {"baseline": {"rfid": {"worse_by": 1}}}
+    assert judged(rules, rfid(2.0, 0.1, 0.2, 0.3), baseline=rfid(2.0, 0.1, 0.2, 0.3)).exit_code == 0
+    check = only(judged(rules, rfid(2.0, 0.1, None, 0.3), baseline=rfid(2.0, 0.1, 0.2, 0.3)))
+    assert (check.outcome, "over different pictures" in check.reason) == ("error", True)
+
+
+@ANY_RULE
+def test_a_baseline_whose_pictures_have_other_names_is_refused(rule: Any) -> None:
+    """Two names in 64 are the same, and by those the new VAE is better; by all it is 5 dB worse."""
+    old = by_picture({"psnr_db": [30.0] * 64})
+    new = by_picture({"psnr_db": [25.0] * 62 + [30.1, 30.2]})
+    renamed = tuple(f"x{name}" for name in new.per_image.ids[:62]) + new.per_image.ids[62:]
+    new = replace(new, per_image=replace(new.per_image, ids=renamed))
+    with pytest.raises(NotComparable, match=r"names of the pictures: 000\.png is in one alone"):
+        judged({"baseline": {"psnr_db": rule}}, new, baseline=old)
+
+
+def test_significance_without_per_image_values_names_the_file() -> None:
+    new, old, *_ = noisy(-0.3, seed=1)
+    bare = replace(new, per_image=PerImage())
+    for sides, told in (((bare, old), "one result has"), ((bare, bare), "both results have")):
+        check = only(judged({"baseline": {"psnr_db": "significant"}}, sides[0], baseline=sides[1]))
+        assert check.outcome == "error"
+        assert f"{told} no per_image.csv" in check.reason
+        assert "Keep per_image.csv beside both results" in check.remedy
 
 
 # --- slack ----------------------------------------------------------------------------------------------------

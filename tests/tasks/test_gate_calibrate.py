@@ -14,6 +14,7 @@ import pytest
 from tests.results.runs import by_picture, measure, run
 from vaecheck.errors import InputError, SetupError
 from vaecheck.render.calibration import to_toml
+from vaecheck.results.calibration import FACTOR
 from vaecheck.results.types import Result
 from vaecheck.tasks import gate_calibrate
 from vaecheck.tasks.gate import judge
@@ -70,7 +71,7 @@ def test_two_runs_of_one_model_differ_by_less_than_the_limit_in_95_percent() -> 
     differences = draw.standard_normal((2, 20_000))
     share = np.mean(np.abs(differences[0] - differences[1]) <= limit)
     assert share == pytest.approx(0.95, abs=0.01)
-    assert gate_calibrate.FACTOR == 2.8
+    assert FACTOR == 2.8
 
 
 def test_runs_with_other_seeds_keep_the_rules_that_were_written(models: dict[str, Model]) -> None:
@@ -168,6 +169,13 @@ def test_without_values_by_picture_there_is_no_limit_against_another_vae(models:
     assert calibrate("samples", "old", asked)[0].limits[0].worse_by == pytest.approx(0.001)
     with pytest.raises(SetupError, match="kid: it has no values by picture"):
         calibrate("samples", "old", asked, candidate="new")
+
+
+def test_where_pictures_are_left_out_there_is_no_limit_against_another_vae(models: dict[str, Model]) -> None:
+    for name, values in (("old", [30.0, 31.0, 32.0]), ("new", [None, 31.0, 32.5])):
+        models[name] = lambda _, values=values: by_picture({"psnr_db": values}, settings={"batch_size": 1})
+    with pytest.raises(SetupError, match="psnr_db: 1 of 3 pictures have a value on one side alone"):
+        calibrate("samples", "old", Settings(metrics=("psnr_db",), device="cpu"), candidate="new")
 
 
 def test_what_would_fail_any_rule_gets_none_and_is_named(models: dict[str, Model]) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaecheck.errors import GateFailed, GateIncomplete, InputError
-from vaecheck.results.comparable import differing_fields, differing_vaes, not_comparable
+from vaecheck.results.comparable import differing_fields, differing_ids, differing_vaes, not_comparable
 from vaecheck.results.files import RESULT_FILE, load
-from vaecheck.results.gate import GateReport, Outcome
+from vaecheck.results.gate import GRAVEST_FIRST, GateReport, Outcome
 from vaecheck.results.types import Result
 from vaecheck.tasks.gate_checks import Pair, check_baseline, check_findings, check_limit, pairs
 from vaecheck.tasks.gate_rules import Rules, need_baseline, read_rules
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 RUNS = ("reconstruct", "latents", "scale-factor", "diagnose")
 """The folders of a gate's own runs, inside its --out: a baseline for the next."""
-GRAVEST_FIRST: tuple[Outcome, ...] = ("error", "fail", "warn", "pass")
 EXIT_CODES: Mapping[Outcome, int] = {"pass": 0, "warn": 0, "fail": 1, "error": 3}
 
 Source = Result | Path | str
@@ -148,7 +147,10 @@ def _check_comparable(against: Sequence[Pair], baseline: str) -> None:
         text
         for pair in against
         if pair.mine is not None and pair.theirs is not None
-        for text in differing_fields(pair.mine.result, pair.theirs.result, [pair.rule.metric])
+        for text in (
+            *differing_fields(pair.mine.result, pair.theirs.result, [pair.rule.metric]),
+            *differing_ids(pair.mine.result, pair.theirs.result),
+        )
     ]
     if found:
         raise not_comparable("the result", f"the baseline {baseline}".rstrip(), dict.fromkeys(found))

@@ -23,7 +23,7 @@ import torch
 from vaecheck.errors import InputError, SetupError
 from vaecheck.metrics import catalogue
 from vaecheck.metrics.throughput import DEFINITIONS as SPEED
-from vaecheck.results.calibration import CalibratedLimit, Calibration, Spread
+from vaecheck.results.calibration import FACTOR, CalibratedLimit, Calibration, Spread
 from vaecheck.results.comparable import check_comparable
 from vaecheck.results.types import Result
 from vaecheck.tasks.gate_checks import Pair, pairs
@@ -31,7 +31,6 @@ from vaecheck.tasks.gate_rules import METRICS, AgainstBaseline, Rules, better
 from vaecheck.tasks.gate_run import Ran, measure
 from vaecheck.tasks.settings import Listener, Settings
 
-FACTOR = 2.8
 FRECHET = ("rfid", "kid", "fd_efficientnet_lite0", "fd_pytorch_fid", "ifid", "ifd_efficientnet_lite0")
 ROUNDING, FRECHET_ROUNDING = 1e-5, 1e-4
 """What other batch sizes and devices make of a per-image figure and of a Frechet distance, relative above 1."""
@@ -146,7 +145,7 @@ def _unusable(pair: Pair, *, is_itself: bool) -> str:
         if side.number is None or side.measure.status != "ok":
             return f"{side.measure.status}, which fails any rule: {side.measure.reason}"
     if not is_itself and (pair.difference is None or pair.difference.ci95 is None):
-        return UNPAIRED
+        return pair.difference.reason if pair.difference is not None and pair.difference.left_out else UNPAIRED
     return ""
 
 

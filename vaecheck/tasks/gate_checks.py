@@ -51,6 +51,13 @@ class Found:
     def identical(self) -> int:
         return self.measure.counts.get("identical", 0) if self.measure.name in INFINITE_WHERE_IDENTICAL else 0
 
+    @property
+    def identical_ids(self) -> frozenset[str] | None:
+        """Which pictures came back identical; None where the result does not tell them from others without a value."""
+        column = self.result.per_image.columns.get(self.measure.name, ())
+        ids = frozenset(one for one, value in zip(self.result.per_image.ids, column, strict=False) if value is None)
+        return ids if len(ids) == self.identical else None
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -142,16 +149,19 @@ def _against(pair: Pair, p_holm: float | None) -> Checked:
     if (trouble := say.trouble(theirs.number if theirs else None)) is not None:
         return trouble, ""
     assert mine is not None
-    if theirs is not None and theirs.identical > mine.identical:
-        lost = f"{theirs.identical} pictures came back identical in the baseline, and {mine.identical} do now"
+    if theirs is not None and (lost := _no_longer_identical(mine, theirs)):
         return say("warn" if rule.fail is None and not rule.significant else "fail", theirs.number, lost), ""
     if (trouble := of_theirs.trouble(None)) is not None:
         return replace(trouble, value=say.value), ""
+    assert theirs is not None
     assert difference is not None
     baseline = of_theirs.value
     sign = -1 if better(rule.metric) == "higher" else 1
     worse = sign * difference.value
     told = _difference_told(say, baseline, worse, difference, sign)
+    if why := _unpaired(mine, theirs, difference):
+        remedy = "Measure both with the same pictures and options, and keep per_image.csv beside both results."
+        return say("error", baseline, f"{told}; it cannot be judged: {why}", remedy), ""
     if rule.significant:
         return _significance(say, baseline, worse, difference, p_holm, told), ""
     limits = [(outcome, amount.of(baseline)) for outcome, _, amount in amounts if amount is not None]
@@ -164,12 +174,38 @@ def _against(pair: Pair, p_holm: float | None) -> Checked:
     return say("pass", hardest, told), slack(error, baseline, hardest, f"gate.baseline.{rule.metric}: worse_by", worse)
 
 
+def _no_longer_identical(mine: Found, theirs: Found) -> str:
+    """What says that pictures which were infinitely good are not any more; empty where none is known to be."""
+    ids, others = mine.identical_ids, theirs.identical_ids
+    if theirs.identical > mine.identical:
+        return f"{theirs.identical} pictures came back identical in the baseline, and {mine.identical} do now"
+    if ids is None or others is None or others <= ids:
+        return ""
+    lost = others - ids
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return f"{min(lost)}{more} came back identical in the baseline, and not now"
+
+
+def _unpaired(mine: Found, theirs: Found, difference: Paired) -> str:
+    """Why the difference leaves pictures out that could be worse; empty where it does not.
+
+    A picture that came back identical, and did not in the baseline, is better: leaving it out lets nothing through.
+    """
+    ids, others = mine.identical_ids, theirs.identical_ids
+    if difference.left_out and ids is not None and others is not None and difference.left_out == len(ids - others):
+        return ""
+    if difference.left_out or (not difference.n and (mine.identical or theirs.identical)):
+        return difference.reason
+    return ""
+
+
 def _significance(
     say: _Sayer, baseline: float, worse: float, difference: Paired, p_holm: float | None, told: str
 ) -> Check:
     if difference.ci95 is None or p_holm is None:
         why = f"whether that is more than chance cannot be told: {difference.reason}"
-        remedy = f"Keep per_image.csv beside both results, or write {say.metric} = {{worse_by = ...}}."
+        keep = "" if difference.left_out else "Keep per_image.csv beside both results, or write "
+        remedy = f"{keep or 'Write '}{say.metric} = {{worse_by = ...}}."
         return say("error", baseline, f"{told}; {why}", remedy)
     low, high = difference.ci95
     told += f", p = {p_holm:.2g} after Holm's correction"

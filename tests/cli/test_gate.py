@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +100,8 @@ def test_with_json_stdout_is_the_document_and_nothing_else(gate: Gate) -> None:
     assert (done.document["kind"], done.document["verdict"], done.document["exit_code"]) == ("gate", "fail", 1)
     (check,) = done.document["checks"]
     assert (check["rule"], check["value"], check["limit"]) == ("psnr_db min 25", 24.5, 25.0)
-    assert "::error title=vaecheck gate%3A psnr_db min 25::24.5 dB is below min = 25" in done.err.splitlines()[-1]
+    assert "::error title=vaecheck gate%3A psnr_db min 25::24.5 dB is below min = 25" in done.err
+    assert done.err.splitlines()[-1] == "failed: the gate says no: psnr_db min 25"
 
 
 def test_annotations_only_where_github_runs_it(gate: Gate) -> None:
@@ -151,6 +155,40 @@ def test_a_verdict_is_printed_even_where_a_file_cannot_be_written(gate: Gate, tm
     assert done.code == 2
     assert "24.5 dB is below min = 25" in done.out
     assert "cannot write" in done.err
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code", "told"),
+    [
+        ("a reader that is gone", 1, "failed: the gate says no: psnr_db min 25"),
+        ("closed", 1, "failed: the gate says no: psnr_db min 25"),
+        ("/dev/full", 2, "the result cannot be written to stdout"),
+    ],
+)
+def test_a_ci_has_the_verdict_whatever_becomes_of_stdout(tmp_path: Path, stdout: str, code: int, told: str) -> None:
+    if stdout.startswith("/") and not Path(stdout).exists():
+        pytest.skip(f"there is no {stdout} here")
+    save(GOOD, tmp_path / "result")
+    (tmp_path / "gate.toml").write_text("[gate.psnr_db]\nmin = 25")
+    command = [sys.executable, "-m", "vaecheck", "gate", "--result", "result", "--rules", "gate.toml"]
+    command += ["--junit", "junit.xml", "--out", "out"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    redirected = {"closed": ">&-", "/dev/full": "> /dev/full"}.get(stdout, "")
+    package = str(Path(__file__).parents[2])
+    environment = os.environ | {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": "summary.md", "PYTHONPATH": package}
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {redirected}', "sh", *command],
+        cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "::error title=vaecheck gate%3A psnr_db min 25" in done.stderr
+    assert "psnr_db min 25" in (tmp_path / "summary.md").read_text()
+    for path in ("junit.xml", "out/junit.xml"):
+        assert len(list(ET.parse(tmp_path / path).getroot().iter("failure"))) == 1
 
 
 @pytest.mark.parametrize(

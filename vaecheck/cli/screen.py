@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -62,13 +61,17 @@ class Output(Console):
 
 @contextmanager
 def stdout() -> Iterator[None]:
-    """A place to print the result: a reader that has gone (head, less) is no error, a full disk is one sentence."""
+    """A place to print the result. A reader that has gone (head, less) is no error, and neither is a stdout that was
+    closed (>&-): the command goes on, and its exit code stands. A full disk is one sentence."""
+    if sys.stdout is None:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+        return
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise InputError(f"the result cannot be written to stdout: {error.strerror}") from error

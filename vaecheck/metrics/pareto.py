@@ -128,7 +128,7 @@ def _seconds(results: Mapping[str, Result]) -> Costs | str:
             if measure is None or not isinstance(measure.value, (int, float)) or measure.value <= 0:
                 return "not every VAE's speed was measured"
             if measure.ci95 is None or measure.ci95[0] <= 0:
-                return "too few batches were timed to know how far the speed scatters"
+                return "the timed batches are too few, or too unlike, to know a speed by"
             low, cost, high = low + 1 / measure.ci95[1], cost + 1 / measure.value, high + 1 / measure.ci95[0]
         found[ref] = low, cost, high
     return found

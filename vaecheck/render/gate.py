@@ -6,17 +6,22 @@ says whether the figure is bad, missing or not to be relied on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from vaecheck.render import figures, markdown, tables
 from vaecheck.render.illustrations import Illustration
-from vaecheck.render.page.of_gate import SYMBOLS, WORDS, verdict
 from vaecheck.render.terminal import NARROW, Screen
-from vaecheck.results.gate import Check, GateReport, Outcome
+from vaecheck.render.verdict import Level, Verdict
+from vaecheck.results.gate import GRAVEST_FIRST, Check, GateReport, Outcome
 
+WORDS: Mapping[Outcome, str] = {"error": "Error", "fail": "Fail", "warn": "Warn", "pass": "Pass"}
+SYMBOLS: Mapping[Outcome, str] = {"error": "?", "fail": "✖", "warn": "▲", "pass": "✓"}
+LEVELS: Mapping[Outcome, Level] = {"error": "bad", "fail": "bad", "warn": "caution", "pass": "good"}
+
+_SAID: Mapping[Outcome, str] = {"error": "could not be judged", "fail": "broken", "warn": "near the limit"}
 _STYLES = {"good": "bold green", "caution": "bold yellow", "bad": "bold red", "info": "bold"}
 _ROW_STYLES: dict[Outcome, str] = {"error": "bold red", "fail": "bold red", "warn": "yellow", "pass": ""}
 
@@ -60,6 +65,19 @@ def to_markdown(report: GateReport, illustrated: Sequence[Illustration] = ()) ->
     parts += markdown.listed("What to do", dict.fromkeys(f"{one.metric}: {one.remedy}" for one in broken))
     parts += markdown.listed("Notes", report.notes)
     return "\n\n".join(parts) + "\n"
+
+
+def verdict(report: GateReport) -> Verdict:
+    """How many rules were kept, and which were not."""
+    by = {outcome: [one.rule for one in report.checks if one.outcome == outcome] for outcome in GRAVEST_FIRST}
+    said = [
+        f"{figures.count(len(by[outcome]), 'rule')} {_SAID[outcome]}: {', '.join(by[outcome])}"
+        for outcome in _SAID
+        if by[outcome]
+    ]
+    kept = f"{len(by['pass']):,} of {figures.count(len(report.checks), 'rule')} kept"
+    sentence = "; ".join([*said, kept] if said else ["every rule is kept" if report.checks else "there is no rule"])
+    return Verdict(f"{sentence[:1].upper()}{sentence[1:]} (exit code {report.exit_code}).", LEVELS[report.verdict])
 
 
 def _head(report: GateReport) -> list[str]:

@@ -11,9 +11,9 @@ from rich.console import Console
 from vaecheck.render import figures, markdown, tables
 from vaecheck.render.illustrations import Illustration
 from vaecheck.render.next_steps import Step, of_history
-from vaecheck.render.page.of_history import verdict
 from vaecheck.render.printable import shortened
 from vaecheck.render.terminal import Screen
+from vaecheck.render.verdict import Verdict
 from vaecheck.results.history import Evaluation, History
 
 BEST = " *"
@@ -63,6 +63,20 @@ def to_markdown(history: History, illustrated: Sequence[Illustration] = ()) -> s
     parts += ["## Settings", markdown.table(["setting", "value"], tables.settings(history))]
     parts += ["## Environment", markdown.table(["", ""], tables.environment(history))]
     return "\n\n".join(parts) + "\n"
+
+
+def verdict(history: History) -> Verdict:
+    """The best so far, and whether it is worth going on."""
+    seen = [one for one in history.evaluations if not one.problem]
+    if not seen:
+        return Verdict("No checkpoint has been evaluated yet.", "info")
+    best = history.best_overall or "No checkpoint is the best in what decides."
+    sentence = f"{best.rstrip('.')}. {figures.count(len(seen), 'checkpoint')} evaluated."
+    if history.stop:
+        return Verdict(f"{', '.join(history.stopped)} stopped improving. {sentence}", "caution")
+    if history.stopped:
+        sentence += f" Stopped improving: {', '.join(history.stopped)}; what else decides has not."
+    return Verdict(sentence, "info")
 
 
 def _head(history: History) -> tuple[str, ...]:

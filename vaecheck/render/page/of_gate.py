@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from vaecheck.render import figures, tables
+from vaecheck.render.gate import LEVELS, SYMBOLS, WORDS, verdict
 from vaecheck.render.next_steps import of_gate
 from vaecheck.render.page import parts
 from vaecheck.render.page.template import render
-from vaecheck.render.verdict import Level, Verdict
-from vaecheck.results.gate import GRAVEST_FIRST, Check, GateReport, Outcome
-
-WORDS: Mapping[Outcome, str] = {"error": "Error", "fail": "Fail", "warn": "Warn", "pass": "Pass"}
-SYMBOLS: Mapping[Outcome, str] = {"error": "?", "fail": "✖", "warn": "▲", "pass": "✓"}
-LEVELS: Mapping[Outcome, Level] = {"error": "bad", "fail": "bad", "warn": "caution", "pass": "good"}
-
-_SAID: Mapping[Outcome, str] = {"error": "could not be judged", "fail": "broken", "warn": "near the limit"}
+from vaecheck.results.gate import GRAVEST_FIRST, Check, GateReport
 
 
 def gate_page(report: GateReport) -> str:
@@ -42,19 +34,6 @@ def gate_page(report: GateReport) -> str:
         **parts.last(report),
     }
     return render("gate", context)
-
-
-def verdict(report: GateReport) -> Verdict:
-    """How many rules were kept, and which were not."""
-    by = {outcome: [one.rule for one in report.checks if one.outcome == outcome] for outcome in GRAVEST_FIRST}
-    said = [
-        f"{figures.count(len(by[outcome]), 'rule')} {_SAID[outcome]}: {', '.join(by[outcome])}"
-        for outcome in _SAID
-        if by[outcome]
-    ]
-    kept = f"{len(by['pass']):,} of {figures.count(len(report.checks), 'rule')} kept"
-    sentence = "; ".join([*said, kept] if said else ["every rule is kept" if report.checks else "there is no rule"])
-    return Verdict(f"{sentence[:1].upper()}{sentence[1:]} (exit code {report.exit_code}).", LEVELS[report.verdict])
 
 
 def _table(checks: list[Check]) -> parts.Table:

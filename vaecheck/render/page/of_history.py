@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vaecheck.render import figures, tables
+from vaecheck.render.history import verdict
 from vaecheck.render.illustrations import Illustration, embedded
 from vaecheck.render.next_steps import of_history
 from vaecheck.render.page import parts
 from vaecheck.render.page.template import render
 from vaecheck.render.titles import title_of
-from vaecheck.render.verdict import Verdict
 from vaecheck.results.history import Evaluation, History
 
 
@@ -32,20 +32,6 @@ def history_page(history: History, illustrated: Sequence[Illustration]) -> str:
         **parts.last(history),
     }
     return render("history", context, drawn=embedded(illustrated))
-
-
-def verdict(history: History) -> Verdict:
-    """The best so far, and whether it is worth going on."""
-    seen = [one for one in history.evaluations if not one.problem]
-    if not seen:
-        return Verdict("No checkpoint has been evaluated yet.", "info")
-    best = history.best_overall or "No checkpoint is the best in what decides."
-    sentence = f"{best.rstrip('.')}. {figures.count(len(seen), 'checkpoint')} evaluated."
-    if history.stop:
-        return Verdict(f"{', '.join(history.stopped)} stopped improving. {sentence}", "caution")
-    if history.stopped:
-        sentence += f" Stopped improving: {', '.join(history.stopped)}; what else decides has not."
-    return Verdict(sentence, "info")
 
 
 def _value(history: History, name: str, checkpoint: str) -> str:

@@ -170,7 +170,9 @@ def test_the_best_that_is_gone_is_told_of_and_not_taken(trainer: Trainer, watche
     assert (trainer.folder / history.best_checkpoint).exists()
 
 
-def test_one_that_cannot_be_read_is_listed_and_tried_again_when_it_changes(trainer: Trainer, watched: Watched) -> None:
+def test_one_that_cannot_be_read_is_listed_and_tried_again_when_it_changes_or_after_a_restart(
+    trainer: Trainer, watched: Watched
+) -> None:
     good = trainer.saves("step-2.safetensors", 2)
     bad = trainer.folder / "step-1.safetensors"
     bad.write_bytes(good.read_bytes()[:1000])
@@ -180,8 +182,8 @@ def test_one_that_cannot_be_read_is_listed_and_tried_again_when_it_changes(train
     assert not history.evaluations[1].problem
     assert "step-1.safetensors was not evaluated" in watched.warned[0]
     watched.warned.clear()
-    assert names(watched()) == names(history)
-    assert not watched.warned, "not tried again as it is"
+    assert names(watched(replace(RULES, once=False, timeout=100.0))) == names(history)
+    assert len(watched.warned) == 1, "once more after a restart, and then no more as it is"
     trainer.saves("step-1.safetensors", 1)
     assert [one.problem for one in watched().evaluations] == ["", ""]
 
@@ -342,6 +344,8 @@ def test_bad_words_cost_nothing(trainer: Trainer, watched: Watched) -> None:
         watched(replace(RULES, stop_on=("psnr",)))
     with pytest.raises(InputError, match="neither more nor less of it is better"):
         watched(replace(RULES, stop_on=("latent_std",)))
+    with pytest.raises(InputError, match="is the watched folder itself"):
+        watch(trainer.folder, "samples", SETTINGS, RULES, out=trainer.folder / "." / "")
     with pytest.raises(InputError, match="nowhere"):
         watch(trainer.folder, str(trainer.folder / "nowhere"), SETTINGS, RULES)
 

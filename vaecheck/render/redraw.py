@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from vaecheck.errors import InputError
@@ -16,7 +17,8 @@ from vaecheck.render.drawn import is_drawn
 from vaecheck.render.report import draw_report
 from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, Document, load, write_atomically
 
-_SHEET = re.compile(r"[A-Za-z0-9_-]+\.png")
+_BESIDE = re.compile(r"[A-Za-z0-9_-]+\.png|junit\.xml|history\.csv|best|early_stop\.json")
+"""Files of a document's own folder that are not drawn again."""
 
 
 def redraw(source: Path, out: Path | None = None) -> tuple[Document, Path]:
@@ -32,6 +34,8 @@ def redraw(source: Path, out: Path | None = None) -> tuple[Document, Path]:
     if moved:
         _copy(document, folder, out)
     drawn = draw_report(document, (), out)
+    if moved:
+        drawn = replace(drawn, artifacts={key: name for key, name in drawn.artifacts.items() if (out / name).is_file()})
     raw = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     if raw.get("artifacts") != drawn.artifacts or moved:
         raw["artifacts"] = dict(drawn.artifacts)
@@ -50,8 +54,8 @@ def _folder(source: Path) -> Path:
 
 
 def _copy(document: Document, folder: Path, out: Path) -> None:
-    """per_image.csv and the pictures that a document names in its own folder; never what lies outside."""
-    named = [name for name in document.artifacts.values() if is_drawn(name) or _SHEET.fullmatch(name)]
+    """per_image.csv and what a document names in its own folder and is not drawn again; never what lies outside."""
+    named = [name for name in document.artifacts.values() if is_drawn(name) or _BESIDE.fullmatch(name)]
     try:
         for name in (PER_IMAGE_FILE, *named):
             if (folder / name).is_file() and not (folder / name).is_symlink():

@@ -81,6 +81,11 @@ def watch(
     if not watched.is_dir():
         problem = "is no folder" if watched.exists() else "does not exist"
         raise InputError(f"{watched} {problem}", hint="Give the folder that the training writes its checkpoints to.")
+    if out.resolve() == watched.resolve():
+        raise InputError(
+            f"{out} is the watched folder itself, and what lies in --out is no checkpoint",
+            hint=f"Give a folder of its own, as {watched / OUT}.",
+        )
     open_images(source, limit=settings.limit, sample=settings.sample, seed=settings.seed, offline=settings.offline)
     listener = listener or Listener()
     if not EventFile.is_possible():
@@ -255,8 +260,9 @@ class _Watching:
 
     def _judge(self, evaluations: Sequence[Evaluation]) -> None:
         """Take these evaluations, and all that follows from them, into the history, and write it."""
-        self.history = self.write(self.judge.judged(self.history, evaluations, self.seconds), (), self.out)
-        watch_files.write(self.history, self.folder, self.out)
+        judged = self.judge.judged(self.history, evaluations, self.seconds)
+        watch_files.write(judged, self.folder, self.out)  # before the document that names these files
+        self.history = self.write(judged, (), self.out)
 
 
 def _order(checkpoint: Checkpoint) -> tuple[float, float, str]:

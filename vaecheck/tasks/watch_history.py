@@ -62,6 +62,7 @@ def metrics_of(settings: Settings, rules: WatchRules) -> tuple[str, ...]:
 def begun(folder: Path, source: str, settings: Settings, rules: WatchRules, out: Path) -> History:
     """The history that `out` holds, or one without evaluations.
 
+    What could not be evaluated is left out, and so taken once more: memory or pictures may have been what was lacking.
     Raises NotComparable where the one that it holds is of other settings, InputError where it holds anything else.
     """
     device = choose_device(settings.device)
@@ -98,7 +99,8 @@ def begun(folder: Path, source: str, settings: Settings, rules: WatchRules, out:
             f"{out} holds a history of other settings: {'; '.join(differ)}",
             hint="Watch with the same settings, or give another --out.",
         )
-    return replace(found, folder=fresh.folder, settings=fresh.settings)
+    evaluated = tuple(one for one in found.evaluations if not one.problem)
+    return replace(found, folder=fresh.folder, settings=fresh.settings, evaluations=evaluated)
 
 
 def _is_same(theirs: object, ours: object) -> bool:

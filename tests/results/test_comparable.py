@@ -32,7 +32,7 @@ def test_runs_alike_but_for_the_vae_and_the_machine_are_comparable() -> None:
         ({"settings": {"dtype": "bfloat16"}}, "settings.dtype: float32 against bfloat16"),
         ({"settings": {"protocol": "eq-vae"}}, "settings.protocol: None against eq-vae"),
         ({"settings": {"tiling": 64}}, "settings.tiling: None against 64"),
-        ({"data": {"fingerprint": ""}}, "data.fingerprint: cdcdcdcdcdcd against "),
+        ({"data": {"fingerprint": ""}}, "data.fingerprint: cdcdcdcdcdcd against none"),
         ({"settings": {"posterior": None}}, "settings.posterior: mode against None"),
         ({"settings": {"dtype": None}, "vae": {"dtype": "float16"}}, "settings.dtype: float32 against float16"),
     ],

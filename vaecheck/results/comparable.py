@@ -95,7 +95,7 @@ def _differs(what: str, a: object, b: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = str(value) or "none"
     return text[:_DIGITS] if re.fullmatch(r"[0-9a-f]{32,}", text) else text
 
 

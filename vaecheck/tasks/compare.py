@@ -28,7 +28,7 @@ from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.spectrum import Spectrum
 from vaecheck.metrics.throughput import speed_measure
 from vaecheck.pipeline import Observer, Run, Stopwatch, evaluate
-from vaecheck.results.comparable import differing_fields, not_comparable
+from vaecheck.results.comparable import differing_fields, differing_ids, not_comparable
 from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import RESULT_FILE, load_result
 from vaecheck.results.types import Measure, PerImage, Result
@@ -275,10 +275,7 @@ def _apart(a: Result, b: Result) -> list[str]:
     nets = [result.settings.get("lpips_net") for result in (a, b)]
     if None not in nets and nets[0] != nets[1]:
         found.append(f"settings.lpips_net: {nets[0]} against {nets[1]}")
-    ids, others = set(a.per_image.ids), set(b.per_image.ids)
-    if ids and others and ids != others and a.data.fingerprint == b.data.fingerprint:
-        found.append(f"names of the pictures: {min(ids ^ others)} is in one alone")
-    return found
+    return [*found, *differing_ids(a, b)]
 
 
 def _doubts(saved: Mapping[str, Result]) -> tuple[str, ...]:

@@ -48,7 +48,8 @@ def main() -> None:
         home = Path(folder)
         pictures = options.images or cut_pictures(home / "pictures", options.count)
         environment = os.environ | {"TORCH_HOME": str(home), "VAECHECK_WEIGHTS": str(_weights(home))}
-        runs = [_once(pictures, home / str(i), environment, options) for i in range(options.repeats)]
+        vaes = three_vaes(home / "vaes")
+        runs = [_once(pictures, vaes, home / str(i), environment, options) for i in range(options.repeats)]
     cases = [
         Case(
             "reconstruct, first picture read to result written, over bare forward passes of the same modules",
@@ -67,6 +68,12 @@ def main() -> None:
             [run["defaults"] for run in runs],
             [run["plain"] for run in runs],
             None,
+        ),
+        Case(
+            "compare of three VAEs of equal size without their forward passes, over three runs of the plain script",
+            [run["compare"] for run in runs],
+            [run["three_plain"] for run in runs],
+            0.50,
         ),
     ]
     help_seconds = statistics.median(run["help"] for run in runs)
@@ -93,6 +100,27 @@ def cut_pictures(folder: Path, count: int) -> Path:
         window = image.crop((left, top, left + width, top + height))
         window.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{i:04d}.jpg", quality=90)
     return folder
+
+
+def three_vaes(folder: Path) -> list[Path]:
+    """kl-f8-tiny, and two copies of it whose weights are moved a little."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    source = Path(str(resources.files("vaecheck") / "assets" / "kl-f8-tiny"))
+    found = [source]
+    for seed in (1, 2):
+        draw = torch.Generator().manual_seed(seed)
+        moved = folder / f"moved-{seed}"
+        moved.mkdir(parents=True)
+        (moved / "config.json").write_text((source / "config.json").read_text())
+        weights = load_file(source / "diffusion_pytorch_model.safetensors")
+        for name, values in weights.items():
+            noise = torch.randn(values.shape, generator=draw).to(values.dtype)
+            weights[name] = values + 0.01 * values.abs().mean() * noise
+        save_file(weights, moved / "diffusion_pytorch_model.safetensors")
+        found.append(moved)
+    return found
 
 
 def in_process(pictures: str, size: int) -> dict[str, float]:
@@ -154,7 +182,9 @@ def in_process(pictures: str, size: int) -> dict[str, float]:
     return {"bare": bare, "reconstruct": whole, **{f"bare {name}": value for name, value in seconds.items()}, **ours}
 
 
-def _once(pictures: Path, out: Path, environment: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
+def _once(
+    pictures: Path, vaes: Sequence[Path], out: Path, environment: dict[str, str], options: argparse.Namespace
+) -> dict[str, Any]:
     out.mkdir(parents=True)
     size = str(options.size)
     code = f"import json, benchmarks.run as b; print(json.dumps(b.in_process({str(pictures)!r}, {size})))"
@@ -162,19 +192,31 @@ def _once(pictures: Path, out: Path, environment: dict[str, str], options: argpa
     vaecheck = [sys.executable, "-m", "vaecheck", "reconstruct", str(pictures), "--vae", "kl-f8-tiny", "--size", size]
     same = ["--metrics", METRICS, "--yardstick", "none"]
     ours = _without_vae([*vaecheck, *same, "--out", str(out / "same")], environment, out / "same")
-    vae = str(resources.files("vaecheck") / "assets" / "kl-f8-tiny")
-    plain = [sys.executable, "benchmarks/plain_script.py", str(pictures), "--vae", vae, "--size", size]
-    _, wall = _run([*plain, "--out", str(out / "plain"), "--json", str(out / "plain.json")], environment)
-    theirs = wall - json.loads((out / "plain.json").read_text())["seconds"]["vae"]
+    compare = [sys.executable, "-m", "vaecheck", "compare", *map(str, vaes), "--images", str(pictures), "--size", size]
+    compared = _without_vae(
+        [*compare, "--metrics", METRICS, "--out", str(out / "compare")], environment, out / "compare"
+    )
+    plain = [_plain(pictures, vae, size, out / f"plain-{place}", environment) for place, vae in enumerate(vaes)]
     defaults = _without_vae([*vaecheck, "--out", str(out / "defaults")], environment, out / "defaults")
     helped = [_run([sys.executable, "-m", "vaecheck", "--help"], environment)[1] for _ in range(3)]
     return {
         "in_process": inside,
         "vaecheck": ours,
-        "plain": theirs,
+        "plain": plain[0],
+        "compare": compared,
+        "three_plain": sum(plain),
         "defaults": defaults,
         "help": statistics.median(helped),
     }
+
+
+def _plain(pictures: Path, vae: Path, size: str, out: Path, environment: dict[str, str]) -> float:
+    """The same of the plain script."""
+    command = [sys.executable, "benchmarks/plain_script.py", str(pictures), "--vae", str(vae), "--size", size]
+    figures = out.with_suffix(".json")
+    _, wall = _run([*command, "--out", str(out), "--json", str(figures)], environment)
+    seconds: float = json.loads(figures.read_text())["seconds"]["vae"]
+    return wall - seconds
 
 
 def _without_vae(command: Sequence[str], environment: dict[str, str], out: Path) -> float:

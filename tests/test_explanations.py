@@ -15,7 +15,7 @@ from vaecheck.probes.catalogue import HOMES
 
 SPEED = (
     *("encode_images_per_second", "decode_images_per_second", "peak_memory_bytes"),
-    *("encode_flops_per_image", "decode_flops_per_image", "scaling_factor"),
+    *("encode_flops_per_image", "decode_flops_per_image", "scaling_factor", "std_after"),
 )
 
 

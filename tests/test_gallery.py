@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
-from vaecheck.gallery import Gallery
+from vaecheck.gallery import Disagreements, Gallery
+from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.protocol import Batch
 
 SIDE = 16
@@ -96,3 +99,115 @@ def test_floats_are_rounded_to_be_shown() -> None:
     original = torch.tensor([[[[0.4, 99.6], [-3.0, 300.0]]]])
     gallery.update(Batch(("a",), original, reconstruction=original + 1, finite=torch.tensor([True])))
     assert gallery.shown()[0].original[..., 0].tolist() == [[0, 100], [0, 255]]
+
+
+def metric(name: str, better: str | None, values: dict[str, float]) -> PerImage:
+    """A metric whose figures are given by the level of the reconstruction."""
+    by_level = {int(level): value for level, value in values.items()}
+    return PerImage(
+        name,
+        lambda _, reconstruction: torch.tensor([by_level[int(one[0, 0, 0])] for one in reconstruction]).double(),
+        unit="",
+        better=better,  # type: ignore[arg-type]
+        definition="given",
+    )
+
+
+def judged(orders: list[list[int]], *, worst_by: int = 2) -> dict[str, tuple[str, ...]]:
+    """By id the metrics by which each shown picture is among the worst, after batches in these orders."""
+    levels = range(1, 25)
+    texture = metric("texture", "lower", {str(i): float((i * 7) % 24) for i in levels})
+    tone = metric("tone", "higher", {str(i): float((i * 5) % 24) for i in levels})
+    size = metric("size", None, {str(i): float(i) for i in levels})
+    gallery = Gallery([texture, tone, size, object()], worst=3, median=2, best=2, worst_by=worst_by)
+    for order in orders:
+        seen = batch([f"{i:02d}" for i in order], order)
+        for one in (texture, tone, size):
+            one.update(seen)
+        gallery.update(seen)
+    shown = {one.id: one for one in gallery.shown()}
+    for image_id, one in shown.items():
+        assert one.values == {"texture": int(image_id) * 7 % 24, "tone": int(image_id) * 5 % 24}
+        assert (one.role == "worst") == ("psnr_db" in one.worst_by)
+        assert one.role != "other" or one.worst_by
+    return {image_id: one.worst_by for image_id, one in shown.items()}
+
+
+def test_the_worst_by_every_metric_are_kept_whatever_the_batches() -> None:
+    levels = list(range(1, 25))
+    whole = judged([levels])
+    for metric_name, ordered in (
+        ("texture", sorted(levels, key=lambda i: -(i * 7 % 24))),
+        ("tone", sorted(levels, key=lambda i: i * 5 % 24)),
+    ):
+        assert {image_id for image_id, by in whole.items() if metric_name in by} == {f"{i:02d}" for i in ordered[:2]}
+    assert not any("size" in by for by in whole.values())
+    shuffled = random.Random(0).sample(levels, len(levels))
+    for size in (1, 5, 24):
+        assert judged([shuffled[i : i + size] for i in range(0, 24, size)]) == whole
+
+
+def test_a_picture_that_is_worst_by_two_metrics_is_kept_once_in_memory() -> None:
+    same = [metric(name, "lower", {str(i): float(i) for i in range(1, 31)}) for name in ("first", "second")]
+    gallery = Gallery(same, worst=2, median=1, best=1, worst_by=3)
+    for start in range(1, 31, 6):
+        seen = batch([f"{i}" for i in range(start, start + 6)], list(range(start, start + 6)))
+        for one in same:
+            one.update(seen)
+        gallery.update(seen)
+    first, second = (gallery._worst[name] for name in ("first", "second"))
+    assert [kept.id for kept in first] == ["30", "29", "28"]
+    assert all(a is b for a, b in zip(first, second, strict=True))
+    assert all(kept.original.untyped_storage().nbytes() == 3 * SIDE * SIDE for kept in first)
+
+
+def test_a_picture_without_a_figure_is_worst_by_no_metric_but_psnr() -> None:
+    texture = metric("texture", "lower", {"9": 0.9, "0": 0.0, "90": float("nan")})
+    gallery = Gallery([texture], worst=1, median=1, best=1)
+    seen = batch(["fine", "nan", "small"], [9, 0, 90], [True, False, True])
+    texture.update(seen)
+    gallery.update(seen)
+    by = {one.id: one.worst_by for one in gallery.shown()}
+    assert by["nan"] == ("psnr_db",)
+    assert by["fine"] == ("texture",)
+    assert by["small"] == ()
+
+
+def test_a_gallery_before_its_metrics_is_a_mistake_that_is_seen() -> None:
+    with pytest.raises(KeyError):
+        Gallery([metric("texture", "lower", {"5": 1.0})]).update(batch(["a"], [5]))
+
+
+def compared(size: int, most: int = 3) -> Disagreements:
+    """Two VAEs, both a level off; the second one further off by the picture's number."""
+    ids, levels = [f"{i:02d}" for i in range(10)], list(range(10))
+    kept = Disagreements(("one", "two"), most=most)
+    one, two = kept.observer("one"), kept.observer("two")
+    for start in range(0, 10, size):
+        part = slice(start, start + size)
+        one.update(batch(ids[part], [1] * len(ids[part])))
+        two.update(batch(ids[part], [1 + level for level in levels[part]]))
+    return kept
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_the_pictures_on_which_vaes_differ_most_whatever_the_batches(size: int) -> None:
+    shown = compared(size).shown()
+    assert [one.id for one in shown] == ["09", "08", "07"]
+    assert [one.disagreement for one in shown] == pytest.approx([9, 8, 7])
+    assert list(shown[0].reconstructions) == ["one", "two"]
+    assert (shown[0].reconstructions["two"] == 10).all()
+    assert (shown[0].original == 0).all()
+
+
+def test_disagreement_is_the_mean_over_pairs() -> None:
+    kept = Disagreements(("a", "b", "c"))
+    for ref, level in (("a", 0), ("b", 3), ("c", 9)):
+        kept.observer(ref).update(batch(["x"], [level]))
+    assert kept.shown()[0].disagreement == pytest.approx(((9 + 81 + 36) / 3) ** 0.5)
+
+
+def test_a_vae_alone_disagrees_with_none() -> None:
+    kept = Disagreements(("a",))
+    kept.observer("a").update(batch(["x"], [1]))
+    assert kept.shown() == ()

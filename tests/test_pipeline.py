@@ -238,3 +238,20 @@ def test_several_vaes_see_one_and_the_same_original() -> None:
     runs = [Run(Halver(), [keep], Stopwatch(CPU)) for keep in (first, second)]
     evaluate(runs, batches(pictures(), 4), device=CPU)
     assert all(a.original is b.original for a, b in zip(first.batches, second.batches, strict=True))
+
+
+def test_vaes_take_turns_in_who_gets_a_batch_first() -> None:
+    order: list[str] = []
+
+    class Noting(Halver):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def encode(self, pixels: Tensor) -> Posterior:
+            order.append(self.name)
+            return super().encode(pixels)
+
+    runs = [Run(Noting(name), [Keep(Need.POSTERIOR)], Stopwatch(CPU)) for name in "abc"]
+    evaluate(runs, batches(pictures(4), 1), device=CPU)
+    assert "".join(order) == "abcbcacababc"

@@ -3,12 +3,16 @@
 VaecheckError                  exit 70 unless a subclass says otherwise
 ├── InputError                 2   bad input or usage: a path, an option, a picture, a config
 │   └── NotComparable          2   results of different pictures, sizes, dtypes or weights
+├── GateFailed                 1   the gate says no; `report` has every check
 ├── SetupError                 3   something needed is missing: a device, a package, the network
-│   └── WeightsError           3   a weight file that is absent, broken or not the published one
+│   ├── WeightsError           3   a weight file that is absent, broken or not the published one
+│   └── GateIncomplete         3   figures that the gate's rules need are missing; `report` has every check
 └── NotEnoughImages            3   a figure that these few pictures cannot give
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class VaecheckError(Exception):
@@ -36,6 +40,24 @@ class SetupError(VaecheckError):
 
 class WeightsError(SetupError):
     pass
+
+
+class GateFailed(VaecheckError):
+    """report: the GateReport."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, report: Any = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
+class GateIncomplete(SetupError):
+    """report: the GateReport."""
+
+    def __init__(self, message: str, *, report: Any = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
 
 
 class NotEnoughImages(VaecheckError):

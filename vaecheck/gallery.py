@@ -5,6 +5,11 @@ of them would cost memory. The worst and the best by PSNR are exact. The median 
 a sample of pictures (all of them when there are few), drawn by a hash of the id, so that batch size and
 order do not change the choice.
 
+Why the worst by every metric: PSNR hardly sees a face that lost its eyes, and LPIPS hardly sees a wrong tone. A metric
+has measured a batch before the gallery sees it, so its own figures choose, and nothing is computed twice.
+
+Why VAEs are shown where they differ most: where they all lose the same, there is nothing to choose by.
+
 Why planes beyond colour stand beside it: an alpha channel that is composited hides what the VAE did to the colours
 under it, though every metric counts them; and two planes of a spectrogram are no grey and alpha.
 """
@@ -13,41 +18,58 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.pixel import psnr_db
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_8_bits
+from vaecheck.results.comparison import SideBySide
 from vaecheck.results.types import Shown
 
+PSNR = "psnr_db"
+ROLES = ("worst", "other", "median", "best")
 SAMPLE = 48
 SAMPLE_PIXELS = 48 * 512 * 512
 
 
 @dataclass(frozen=True)
 class _Kept:
+    """values: by the metrics that judge single pictures; one without a figure is left out."""
+
     psnr: float
     id: str
     original: Tensor
     reconstruction: Tensor
+    values: Mapping[str, float]
 
 
 class Gallery:
-    """Keeps the `worst` lowest and `best` highest by PSNR, and the `median` nearest to the middle."""
+    """Keeps the `worst` lowest and `best` highest by PSNR, the `median` nearest to the middle, and the `worst_by` worst
+    by each of these metrics that has a figure for every picture and a direction.
+
+    The metrics must have seen a batch before the gallery does.
+    """
 
     needs = frozenset({Need.RECONSTRUCTION})
 
-    def __init__(self, *, worst: int = 8, median: int = 3, best: int = 3) -> None:
+    def __init__(
+        self, metrics: Iterable[object] = (), *, worst: int = 8, median: int = 3, best: int = 3, worst_by: int = 4
+    ) -> None:
         self.worst = worst
         self.median = median
         self.best = best
+        self.worst_by = worst_by
+        self._judges = [one for one in metrics if isinstance(one, PerImage) and one.better and one.name != PSNR]
         self._low: list[_Kept] = []
         self._high: list[_Kept] = []
         self._sample: list[_Kept] = []
+        self._worst: dict[str, list[_Kept]] = {judge.name: [] for judge in self._judges}
         self._scores: list[float] = []
 
     def update(self, batch: Batch) -> None:
@@ -58,15 +80,21 @@ class Gallery:
         )
         self._scores += scores
         original, reconstruction = batch.original.cpu(), batch.reconstruction.cpu()
+        columns = {judge.name: judge.rows.of(batch.ids)[:, 0].tolist() for judge in self._judges}
         new = [
-            _Kept(score, image_id, original[i], reconstruction[i])
+            _Kept(score, image_id, original[i], reconstruction[i], _finite(columns, i))
             for i, (score, image_id) in enumerate(zip(scores, batch.ids, strict=True))
         ]
         self._low = sorted(self._low + new, key=lambda kept: (kept.psnr, kept.id))[: self.worst]
         self._high = sorted(self._high + new, key=lambda kept: (-kept.psnr, kept.id))[: self.best]
         self._sample = self._first_that_fit(sorted(self._sample + new, key=lambda kept: _draw(kept.id)))
-        for kept in (self._low, self._high, self._sample):
-            kept[:] = [_detached(item) if item in new else item for item in kept]
+        for judge in self._judges:
+            self._worst[judge.name] = _worst_first(judge, self._worst[judge.name] + new)[: self.worst_by]
+        lists = (self._low, self._high, self._sample, *self._worst.values())
+        chosen = {kept.id for one in lists for kept in one}
+        own = {kept.id: _detached(kept) for kept in new if kept.id in chosen}
+        for one in lists:
+            one[:] = [own.get(kept.id, kept) for kept in one]
 
     def _first_that_fit(self, drawn: list[_Kept]) -> list[_Kept]:
         """A sample of bounded size: which pictures are in it does not depend on the order they came in."""
@@ -85,29 +113,126 @@ class Gallery:
         return self._scores.count(-math.inf)
 
     def shown(self) -> tuple[Shown, ...]:
-        """Worst first, then median, then best; each picture once."""
+        """Worst first, then those that are worst by another metric, then median, then best; each picture once."""
         if not self._scores:
             return ()
         middle = sorted(self._scores)[len(self._scores) // 2]
         nearest = sorted(self._sample, key=lambda kept: (_distance(kept.psnr, middle), kept.id))
         # With few pictures the best are not also the worst: each role takes its fair share of what there is.
         share = max(1, len(self._scores) // 3)
-        chosen: dict[str, Shown] = {}
+        roles: dict[str, str] = {}
         wanted = (
             ("best", self._high[: min(self.best, share)], self.best),
             ("median", nearest, min(self.median, share)),
             ("worst", self._low, self.worst),
         )
         for role, candidates, count in wanted:
-            fresh = [kept for kept in candidates if kept.id not in chosen][:count]
-            chosen |= {kept.id: _show(kept, role) for kept in fresh}
-        order = {"worst": 0, "median": 1, "best": 2}
-        return tuple(sorted(chosen.values(), key=lambda shown: order[shown.role]))
+            fresh = [kept.id for kept in candidates if kept.id not in roles][:count]
+            roles |= dict.fromkeys(fresh, role)
+        worst = {name: [kept.id for kept in found[:share]] for name, found in self._worst.items()}
+        roles |= {image_id: "other" for found in worst.values() for image_id in found if image_id not in roles}
+        worst = {PSNR: [image_id for image_id, role in roles.items() if role == "worst"]} | worst
+        kept = {one.id: one for found in (self._sample, self._high, self._low, *self._worst.values()) for one in found}
+        shown = [
+            _show(kept[image_id], role, tuple(name for name, found in worst.items() if image_id in found))
+            for image_id, role in roles.items()
+        ]
+        return tuple(sorted(shown, key=lambda one: ROLES.index(one.role)))
+
+
+def _finite(columns: Mapping[str, list[float]], place: int) -> dict[str, float]:
+    return {name: column[place] for name, column in columns.items() if math.isfinite(column[place])}
+
+
+def _worst_first(judge: PerImage, kept: Iterable[_Kept]) -> list[_Kept]:
+    """Those with a figure, the worst first; by id where figures are equal."""
+    sign = 1 if judge.better == "higher" else -1
+    return sorted(
+        (one for one in kept if judge.name in one.values), key=lambda one: (sign * one.values[judge.name], one.id)
+    )
+
+
+@dataclass(frozen=True)
+class _KeptOfAll:
+    disagreement: float
+    id: str
+    original: Tensor
+    reconstructions: tuple[Tensor, ...]
+
+    @property
+    def order(self) -> tuple[float, str]:
+        return -self.disagreement, self.id
+
+
+class Disagreements:
+    """Keeps the pictures on which several VAEs differ most, with what each made of them.
+
+    refs: of the VAEs; `observer` gives each one's part. Memory: those pictures, and one batch of all VAEs.
+    """
+
+    def __init__(self, refs: Sequence[str], *, most: int = 8) -> None:
+        self.refs = tuple(refs)
+        self.most = most
+        self._batch: dict[str, Batch] = {}
+        self._kept: list[_KeptOfAll] = []
+
+    def observer(self, ref: str) -> Disagreeing:
+        return Disagreeing(self, ref)
+
+    def add(self, ref: str, batch: Batch) -> None:
+        """One VAE's part; with the last one's the batch is judged. A VAE alone disagrees with none."""
+        self._batch[ref] = batch
+        if len(self._batch) < max(2, len(self.refs)):
+            return
+        batches, self._batch = [self._batch[each] for each in self.refs], {}
+        for place, image_id in enumerate(batch.ids):
+            sides = [_of_one(each, place) for each in batches]
+            disagreement = _disagreement(sides)
+            if len(self._kept) == self.most and (-disagreement, image_id) > self._kept[-1].order:
+                continue
+            own = tuple(side.cpu().clone() for side in sides)
+            kept = _KeptOfAll(disagreement, image_id, batch.original[place].cpu().clone(), own)
+            self._kept = sorted([*self._kept, kept], key=lambda kept: kept.order)[: self.most]
+
+    def shown(self) -> tuple[SideBySide, ...]:
+        """The largest disagreement first."""
+        return tuple(
+            SideBySide(
+                kept.id,
+                kept.disagreement,
+                side_by_side(kept.original),
+                dict(zip(self.refs, map(side_by_side, kept.reconstructions), strict=True)),
+                planes_of(len(kept.original)),
+            )
+            for kept in self._kept
+        )
+
+
+@dataclass
+class Disagreeing:
+    """What watches one VAE for Disagreements."""
+
+    all: Disagreements
+    ref: str
+    needs: frozenset[Need] = frozenset({Need.RECONSTRUCTION})
+
+    def update(self, batch: Batch) -> None:
+        self.all.add(self.ref, batch)
+
+
+def _of_one(batch: Batch, place: int) -> Tensor:
+    assert batch.reconstruction is not None
+    return batch.reconstruction[place]
+
+
+def _disagreement(sides: Sequence[Tensor]) -> float:
+    """Root of the mean squared difference over pixels and pairs, which is twice the unbiased variance over sides."""
+    return math.sqrt(2 * float(torch.stack(list(sides)).float().var(0).mean()))
 
 
 def _detached(kept: _Kept) -> _Kept:
     """A copy of its own, so that one kept picture does not hold its whole batch in memory."""
-    return _Kept(kept.psnr, kept.id, kept.original.clone(), kept.reconstruction.clone())
+    return replace(kept, original=kept.original.clone(), reconstruction=kept.reconstruction.clone())
 
 
 def _draw(image_id: str) -> str:
@@ -118,10 +243,17 @@ def _distance(score: float, middle: float) -> float:
     return 0.0 if score == middle else abs(score - middle)
 
 
-def _show(kept: _Kept, role: str) -> Shown:
-    psnr = kept.psnr if math.isfinite(kept.psnr) else None
-    planes = planes_of(len(kept.original))
-    return Shown(kept.id, role, psnr, side_by_side(kept.original), side_by_side(kept.reconstruction), planes)
+def _show(kept: _Kept, role: str, worst_by: tuple[str, ...]) -> Shown:
+    return Shown(
+        kept.id,
+        role,
+        kept.psnr if math.isfinite(kept.psnr) else None,
+        side_by_side(kept.original),
+        side_by_side(kept.reconstruction),
+        planes_of(len(kept.original)),
+        kept.values,
+        worst_by,
+    )
 
 
 def planes_of(channels: int) -> tuple[str, ...]:

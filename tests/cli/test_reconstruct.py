@@ -23,7 +23,7 @@ def test_the_document_the_table_and_the_files(run: Run, photos: Path, vae_folder
     done = run("reconstruct", photos, "--vae", vae_folder, "--size", 64, "--offline", "--out", out)
     assert done.code == 0, done.err
     assert {path.name for path in out.iterdir()} == {
-        *("result.json", "per_image.csv", "report.html", "report.md", "grid.png", "worst.png"),
+        *("result.json", "per_image.csv", "report.html", "report.md", "grid.png", "worst.png", "pictures.png"),
     }
     document = json.loads((out / "result.json").read_text())
     assert (document["kind"], document["schema"], document["data"]["count"]) == ("reconstruct", 1, 10)

@@ -325,3 +325,43 @@ def test_the_hash_of_unpublished_weights_is_told(pictures: tuple[Tensor, Tensor]
     extractor = colour_extractor(published=False)
     (measure,) = fed(FeatureDistances(extractor, ("fd_colours",)), batches_of(*pictures, 20)).compute()
     assert extractor.sha256 in measure.reason
+
+
+def test_every_picture_has_its_influence_in_a_column(pictures: tuple[Tensor, Tensor]):
+    finite = torch.arange(20) != 3
+    metric = fed(FeatureDistances(colour_extractor(), ("fd_colours",)), batches_of(*pictures, 20, finite))
+    (column,) = metric.columns().values()
+    assert list(metric.columns()) == ["fd_colours_influence"]
+    kept = [features(side[finite]) for side in pictures]
+    assert column == pytest.approx(tuple(frechet_influence(*kept)[1]), rel=1e-9)
+    assert len(column) == len(metric.rows.ids) == 19
+
+
+def test_more_pictures_after_a_look_count(pictures: tuple[Tensor, Tensor]):
+    first, second = batches_of(*pictures, 10)
+    metric = fed(FeatureDistances(colour_extractor(), ("fd_colours",)), [first])
+    before = metric.compute()
+    assert len(metric.columns()["fd_colours_influence"]) == 10
+    metric.update(second)
+    assert len(metric.columns()["fd_colours_influence"]) == 20
+    assert metric.compute() != before
+
+
+def test_as_many_other_pictures_after_a_look_are_not_taken_for_the_first(pictures: tuple[Tensor, Tensor]):
+    first, second = batches_of(*pictures, 10)
+    metric, other = (fed(FeatureDistances(colour_extractor(), ("fd_colours",)), [one]) for one in (first, second))
+    metric.compute()
+    metric.rows = other.rows
+    assert metric.columns() == other.columns()
+    assert metric.compute() == other.compute()
+
+
+def test_kid_and_a_single_picture_have_no_column(pictures: tuple[Tensor, Tensor]):
+    inception_like = colour_extractor(name="inception")
+    assert fed(FeatureDistances(inception_like, ("kid",)), batches_of(*pictures, 20)).columns() == {}
+    one = fed(FeatureDistances(colour_extractor(), ("fd_colours",)), batches_of(*(p[:1] for p in pictures), 1))
+    assert one.columns() == {}
+
+
+def features(images: Tensor) -> Values:
+    return colour_extractor().features(images).numpy().astype(np.float64)

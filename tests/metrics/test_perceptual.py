@@ -133,6 +133,20 @@ def test_lpips_equals_the_package(
     assert ours.caveat == "the weights are not the published ones (sha256 00)"
 
 
+def test_lpips_puts_an_original_through_once(checkpoints: Path, pictures: tuple[Tensor, Tensor]):
+    original, reconstruction = (images[:2].clone() for images in pictures)
+    ours = LPIPSDistance("alex", checkpoints / BACKBONES["alex"], "00", published=False)
+    seen: list[int] = []
+    ours._backbone.register_forward_hook(lambda *_: seen.append(1))
+    first = ours.distance(original, reconstruction)
+    torch.testing.assert_close(ours.distance(original, original.flip(3)), ours.distance(original, original.flip(3)))
+    assert len(seen) == 1 + 3
+    assert torch.equal(ours.distance(original, reconstruction), first)
+    original += 1
+    assert not torch.equal(ours.distance(original, reconstruction), first)
+    assert len(seen) == 1 + 3 + 1 + 2
+
+
 def test_lpips_is_built_in_silence(checkpoints: Path, capfd: pytest.CaptureFixture[str]):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -31,6 +31,12 @@ def plain(token: Token) -> str:
     return "".join(child.content for child in children)
 
 
+def test_what_to_do_comes_before_the_figures(result: Result) -> None:
+    text = to_markdown(result)
+    assert "- Fetch the weights for lpips_alex, then run again: vaecheck weights fetch lpips_alex" in text
+    assert text.index("## What to do") < text.index("## Original against")
+
+
 def test_figures_and_reasons_are_there(result: Result) -> None:
     text = to_markdown(result)
     found = cells(text)
@@ -82,7 +88,8 @@ def test_findings_are_there_and_stay_text(diagnosed: Result) -> None:
     text = to_markdown(diagnosed)
     tokens = parser.parse(text)
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
-    assert headings[1:3] == [
+    assert headings[1:4] == [
+        "What to do",
         "Fault: checkerboard, Checkerboard of the upsampling",
         "Fault: contrast_shift, Shift of contrast or brightness",
     ]

@@ -15,7 +15,9 @@ from vaecheck.render.report import write_report
 from vaecheck.results.files import load
 from vaecheck.results.types import Measure, Result, Shown
 
-EVERY_FILE = ["grid.png", "per_image.csv", "report.html", "report.md", "result.json", "worst.png"]
+EVERY_FILE = [
+    *("grid.png", "per_image.csv", "pictures.png", "report.html", "report.md", "result.json", "worst.png"),
+]
 
 
 def test_every_file_of_the_contract_is_written_and_named(
@@ -29,12 +31,25 @@ def test_every_file_of_the_contract_is_written_and_named(
     assert load(tmp_path / "out") == replace(written, settings=load(tmp_path / "out").settings)
 
 
-def test_a_saved_result_is_drawn_again_with_its_grid(result: Result, shown: Sequence[Shown], tmp_path: Path) -> None:
+def test_a_saved_result_is_drawn_again_to_the_byte(result: Result, shown: Sequence[Shown], tmp_path: Path) -> None:
+    write_report(result, shown, tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    redrawn = write_report(load(tmp_path), (), tmp_path)
+    assert sorted(redrawn.artifacts.values()) == sorted(files) == EVERY_FILE
+    for name in ("grid.png", "worst.png", "pictures.png", "report.html", "per_image.csv"):
+        assert (tmp_path / name).read_bytes() == files[name]
+
+
+def test_without_its_pictures_a_saved_result_has_its_grid(
+    result: Result, shown: Sequence[Shown], tmp_path: Path
+) -> None:
     write_report(result, shown, tmp_path)
     grid = (tmp_path / "grid.png").read_bytes()
+    (tmp_path / "pictures.png").write_bytes(grid)
     redrawn = write_report(load(tmp_path), (), tmp_path)
     assert (tmp_path / "grid.png").read_bytes() == grid
-    assert sorted(redrawn.artifacts.values()) == EVERY_FILE
+    assert not (tmp_path / "pictures.png").exists(), "it held no pictures that can be drawn"
+    assert "pictures" not in redrawn.artifacts
     assert (tmp_path / "report.html").read_text().count("data:image/jpeg") == 1
     elsewhere = write_report(redrawn, (), tmp_path / "elsewhere")
     assert "grid" not in elsewhere.artifacts
@@ -62,7 +77,7 @@ def test_result_json_comes_last(
     monkeypatch.setattr(report, "to_page", broken)
     with pytest.raises(RuntimeError):
         write_report(result, shown, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "report.md", "worst.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "pictures.png", "report.md", "worst.png"]
 
 
 def test_nan_never_reaches_the_result(result: Result, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ scalings = st.builds(
     scaling_factor_ci95=st.none() | st.tuples(finite, finite),
     first_batch=st.dictionaries(names, finite, max_size=2),
     shift_factor=finite,
-    per_channel=st.lists(st.dictionaries(names, finite, max_size=2), max_size=2).map(tuple),
+    per_channel=st.lists(st.fixed_dictionaries({"mean": finite, "std": finite}), max_size=2).map(tuple),
     shipped=st.dictionaries(names, st.none() | finite, max_size=2),
     reason=text,
     snippets=st.dictionaries(names, text, max_size=2),
@@ -250,6 +250,35 @@ def test_load_explains_what_is_missing(tmp_path: Path) -> None:
         files.load(tmp_path)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "9" * 5000])
+@pytest.mark.parametrize("place", ["measures.psnr_db.value", "settings.seed", "a_field_of_later"])
+def test_a_number_that_no_float_can_hold_is_refused_wherever_it_stands(number: str, place: str, tmp_path: Path) -> None:
+    document = files.to_document(small_result())
+    *way, last = place.split(".")
+    inner = document
+    for key in way:
+        inner = inner[key]
+    inner[last] = "HERE"
+    (tmp_path / "result.json").write_text(json.dumps(document).replace('"HERE"', number))
+    with pytest.raises(InputError, match="not valid JSON") as caught:
+        files.load(tmp_path)
+    assert len(caught.value.message) < len(str(tmp_path)) + 250
+
+
+def test_a_half_result_is_to_be_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"kind": "wat')
+    with pytest.raises(InputError) as caught:
+        files.load(tmp_path)
+    assert caught.value.hint == "It was cut short or edited: take it away, and run the command that wrote it again."
+
+
+def test_a_measure_without_a_status_is_refused() -> None:
+    document = files.to_document(small_result())
+    del document["measures"]["psnr_db"]["status"]
+    with pytest.raises(InputError, match=r"measures\.psnr_db\.status is missing"):
+        files.from_document(document)
+
+
 def test_load_without_a_csv_gives_no_per_image_values(tmp_path: Path) -> None:
     files.save(small_result(), tmp_path)
     (tmp_path / "per_image.csv").unlink()
@@ -278,6 +307,9 @@ def test_a_newer_schema_says_upgrade() -> None:
     ("place", "value", "message"),
     [
         (("measures", "psnr_db", "value"), "24", r"measures\.psnr_db\.value is \"24\", not a finite number"),
+        (("measures", "psnr_db", "value"), 10**400, r"measures\.psnr_db\.value is 1000+\.\.\., not a finite number"),
+        (("settings", "metric_weights"), ["a"], r"settings\.metric_weights is \[\"a\"\], not an object"),
+        (("settings", "metric_weights"), "abc", r"settings\.metric_weights is \"abc\""),
         (("measures", "psnr_db", "value"), True, r"measures\.psnr_db\.value is true"),
         (("measures", "psnr_db", "n"), 1.5, r"measures\.psnr_db\.n is 1\.5, not an integer"),
         (("measures", "psnr_db", "status"), "fine", r"measures\.psnr_db\.status"),
@@ -356,3 +388,15 @@ def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> No
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot write"):
         files.write_atomically(tmp_path / "x", "y")
+
+
+def test_what_is_looked_up_by_name_has_to_be_there() -> None:
+    golden = Path(__file__).parents[1] / "golden" / "schema_1"
+    scaled = json.loads((golden / "scale-factor" / "result.json").read_text())
+    del scaled["scaling"]["per_channel"][1]["std"]
+    with pytest.raises(InputError, match=r"scaling\.per_channel\[1\] lacks its mean or its std"):
+        files.from_document(scaled)
+    compared = json.loads((golden / "compare" / "result.json").read_text())
+    compared["measures"]["ssim"]["differences"][0]["b"] = "another"
+    with pytest.raises(InputError, match=r"measures\.ssim lacks a value"):
+        files.from_document(compared)

@@ -125,3 +125,18 @@ def test_a_trained_folder_becomes_one_to_ship(tmp_path: Path) -> None:
     assert shipped.config == replace(MODEL, scaling_factor=0.25)
     for name, value in trained.state_dict().items():
         assert torch.equal(shipped.state_dict()[name], value.half().float())
+
+
+def test_a_run_that_goes_on_leaves_a_vae_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = training._step, []
+
+    def looked_at(*args: object) -> dict[str, float]:
+        if (tmp_path / "config.json").exists():
+            seen.append(weights(KLAutoencoder.load(tmp_path)))
+        return real(*args)
+
+    monkeypatch.setattr(training, "_step", looked_at)
+    final = weights(train_vae(RECIPE, pictures(), tmp_path, save_every=0))
+    assert len(seen) == RECIPE.steps - 1
+    changed = sum(not torch.equal(one["decoder.conv_in.weight"], final["decoder.conv_in.weight"]) for one in seen)
+    assert changed == len(seen)

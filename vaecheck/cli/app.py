@@ -12,16 +12,20 @@ import typer
 from vaecheck import __version__
 from vaecheck.cli import (
     bench,
+    compare,
     demo,
     diagnose,
     doctor,
     explain,
+    gate,
     latents,
     reconstruct,
+    report,
     scale_factor,
     score,
     train,
     vaes,
+    watch,
     weights,
 )
 from vaecheck.cli.screen import said
@@ -58,11 +62,15 @@ def root(
 
 
 app.command("reconstruct")(reconstruct.command)
+app.command("compare")(compare.command)
 app.command("scale-factor")(scale_factor.command)
 app.command("latents")(latents.command)
 app.command("diagnose")(diagnose.command)
+app.command("gate")(gate.command)
 app.command("score")(score.command)
 app.command("bench")(bench.command)
+app.command("report")(report.command)
+app.command("watch")(watch.command)
 app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 app.command("vaes")(vaes.command)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_PIXELS = 178_956_970
 PICTURES, MODEL, METRICS, OUTPUT, MACHINE = "Pictures", "Model", "Metrics", "Output", "Machine"
+WATCHING = "Watching"
 
 
 class Fit(StrEnum):
@@ -229,6 +230,43 @@ SaveReconstructions = Annotated[
     typer.Option("--save-reconstructions", metavar="DIR", help="Write each one as a PNG.", rich_help_panel=OUTPUT),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.", rich_help_panel=OUTPUT)]
+
+WatchedImages = Annotated[
+    str | None,
+    typer.Option("--images", metavar="IMAGES", help="The pictures, the same for all.", rich_help_panel=PICTURES),
+]
+Every = Annotated[
+    float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Between two looks.", rich_help_panel=WATCHING)
+]
+Settle = Annotated[
+    float,
+    typer.Option(
+        "--settle", min=0, metavar="SECONDS", help="That a file must stay as it is.", rich_help_panel=WATCHING
+    ),
+]
+Once = Annotated[bool, typer.Option("--once", help="Evaluate what is there and end.", rich_help_panel=WATCHING)]
+StopOn = Annotated[
+    str | None,
+    typer.Option("--stop-on", metavar="A,B", help="The metrics that decide: LPIPS and rFID.", rich_help_panel=WATCHING),
+]
+Patience = Annotated[
+    int, typer.Option(min=0, help="Evaluations without a gain that stop it; 0 never.", rich_help_panel=WATCHING)
+]
+MinDelta = Annotated[
+    float | None,
+    typer.Option(
+        "--min-delta",
+        min=0,
+        help="Share of the best figure that is a gain; else what the pictures can tell from chance.",
+        rich_help_panel=WATCHING,
+    ),
+]
+MaxEvaluations = Annotated[
+    int | None, typer.Option("--max-evaluations", min=1, help="End after so many.", rich_help_panel=WATCHING)
+]
+Timeout = Annotated[
+    float | None, typer.Option(min=0, metavar="SECONDS", help="End after so long.", rich_help_panel=WATCHING)
+]
 
 
 def images_or_samples(images: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -33,7 +33,9 @@ from vaecheck.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaecheck.results.types import Panel, Result, Shown
+    from vaecheck.render.report import AnyDocument, Pictures
+    from vaecheck.results.files import Document
+    from vaecheck.results.types import Panel
     from vaecheck.tasks.settings import Listener
 
 NARROWEST = 80
@@ -59,13 +61,17 @@ class Output(Console):
 
 @contextmanager
 def stdout() -> Iterator[None]:
-    """A place to print the result: a reader that has gone (head, less) is no error, a full disk is one sentence."""
+    """A place to print the result. A reader that has gone (head, less) is no error, and neither is a stdout that was
+    closed (>&-): the command goes on, and its exit code stands. A full disk is one sentence."""
+    if sys.stdout is None:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+        return
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise InputError(f"the result cannot be written to stdout: {error.strerror}") from error
@@ -130,7 +136,10 @@ def listening(out: Path | None = None) -> Iterator[Listener]:
                     console.print(f"downloading {escape(name)}", highlight=False)
             progress.update(downloads[name], completed=done, total=total)
 
-        yield Listener(start, advance, warn, download)
+        def tell(text: str) -> None:
+            console.print(escape(text), highlight=False, soft_wrap=True)
+
+        yield Listener(start, advance, warn, tell, download)
 
 
 @contextmanager
@@ -158,12 +167,10 @@ def _make_folder(out: Path) -> None:
 
 
 def finish(
-    result: Result, *, out: Path | None, as_json: bool, shown: Sequence[Shown] = (), panels: Sequence[Panel] = ()
-) -> Result:
+    result: AnyDocument, *, out: Path | None, as_json: bool, shown: Pictures = (), panels: Sequence[Panel] = ()
+) -> AnyDocument:
     """Write the folder, then print the table or the document, which is printed too where the folder fails."""
     from vaecheck.render.report import write_report
-    from vaecheck.render.terminal import show
-    from vaecheck.results.files import to_json
 
     unwritten: InputError | None = None
     if out is not None:
@@ -171,13 +178,37 @@ def finish(
             result = write_report(result, shown, out, panels)
         except InputError as error:
             unwritten = error
-    with stdout():
-        if as_json:
-            print(to_json(result), end="")
-        else:
-            show(result, output(), None if unwritten else out)
-    for text in result.warnings if as_json else ():
-        warn(text)
+    say(result, None if unwritten else out, as_json=as_json)
     if unwritten:
         raise unwritten
     return result
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, which a scheduler sends, ends the command as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def say(document: Document, out: Path | None, *, as_json: bool) -> None:
+    """Print a document, as JSON or as tables; out: the folder that holds its files, if they are written."""
+    from vaecheck.render.forms import show
+    from vaecheck.results.files import to_json
+    from vaecheck.results.gate import GateReport
+
+    with stdout():
+        if as_json:
+            print(to_json(document), end="")
+        else:
+            show(document, output(), out)
+    warnings = () if isinstance(document, GateReport) else document.warnings
+    for text in warnings if as_json else ():
+        warn(text)

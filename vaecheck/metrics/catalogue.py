@@ -6,8 +6,9 @@ import difflib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -33,7 +34,9 @@ from vaecheck.metrics.pixel import psnr_db, ssim
 from vaecheck.metrics.protocol import Metric, View, compared
 from vaecheck.metrics.rgb import GREY_REMARK, rgb_view
 from vaecheck.protocols import Protocol
-from vaecheck.results.types import Better, Measure
+from vaecheck.results.types import Better, Measure, VAECard
+
+Network = TypeVar("Network", bound=FeatureExtractor | LPIPSDistance)
 
 LPIPS_WEIGHTS: dict[LPIPSNet, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 INCEPTION = ("rfid", "kid")
@@ -164,27 +167,32 @@ class Catalogue:
     codebook_size: int | None = None
     protocol: Protocol | None = None
     f: int | None = None
-    _lpips: dict[LPIPSNet, LPIPSDistance] = field(default_factory=dict)
+    _networks: dict[str, FeatureExtractor | LPIPSDistance] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def inception(self) -> Inception:
-        file = self._find("inception", self.options.inception)
-        return Inception(file.path, file.sha256, file.published, self.device)
+        return self._once("inception", lambda: Inception(*self._weights("inception"), self.device))
 
-    @cached_property
+    @property
     def pytorch_fid(self) -> PyTorchFIDInception:
-        file = self._find("inception", self.options.inception)
-        return PyTorchFIDInception(file.path, file.sha256, file.published, self.device)
+        return self._once("pytorch_fid", lambda: PyTorchFIDInception(*self._weights("inception"), self.device))
 
-    @cached_property
+    @property
     def efficientnet(self) -> EfficientNetLite0:
-        return EfficientNetLite0(self.device)
+        return self._once("efficientnet_lite0", lambda: EfficientNetLite0(self.device))
 
     def lpips(self, net: LPIPSNet) -> LPIPSDistance:
-        if net not in self._lpips:
-            file = self._find(LPIPS_WEIGHTS[net], self.options.lpips)
-            self._lpips[net] = LPIPSDistance(net, file.path, file.sha256, file.published, self.device)
-        return self._lpips[net]
+        return self._once(
+            f"lpips_{net}", lambda: LPIPSDistance(net, *self._weights(LPIPS_WEIGHTS[net]), device=self.device)
+        )
+
+    def of_vae(self, card: VAECard) -> Catalogue:
+        """For the pictures, latents and codebook of this VAE; the networks are the same ones."""
+        return replace(self, image_channels=card.image_channels, codebook_size=card.codebook_size, f=card.f)
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of the weights of every network built so far: figures of other weights cannot be set beside these."""
+        return {name: network.sha256 for name, network in sorted(self._networks.items())}
 
     def build(self, names: Sequence[str]) -> Built:
         """The metrics that give these measures, and an `unavailable` measure for each that cannot be had."""
@@ -259,8 +267,16 @@ class Catalogue:
             view=view,
         )
 
-    def _find(self, name: str, path: Path | None) -> weights.WeightFile:
-        return weights.find(name, path=path, offline=self.options.offline, progress=self.options.progress)
+    def _weights(self, name: str) -> tuple[Path, str, bool]:
+        """Of a published file: its path, its sha256, and whether it is the published one."""
+        path = self.options.inception if name == "inception" else self.options.lpips
+        file = weights.find(name, path=path, offline=self.options.offline, progress=self.options.progress)
+        return file.path, file.sha256, file.published
+
+    def _once(self, name: str, make: Callable[[], Network]) -> Network:
+        if name not in self._networks:
+            self._networks[name] = make()
+        return cast(Network, self._networks[name])
 
 
 @dataclass(frozen=True)

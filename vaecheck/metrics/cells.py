@@ -7,7 +7,7 @@ get them wrong.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -61,11 +61,16 @@ class Rows:
 
     def ordered(self) -> NDArray[Any]:
         """(number of ids, width), sorted by id."""
-        if not len(self):
+        return self.of(self.ids)
+
+    def of(self, ids: Sequence[str]) -> NDArray[Any]:
+        """(number of ids, width), in their order. Raises KeyError for an id that has not come."""
+        places = [self._places[image_id] for image_id in ids]
+        if not places:
             return np.empty((0, self.width), self.dtype)
         self._file.flush()
         stored = np.memmap(self._file, dtype=self.dtype, mode="r", shape=(len(self), self.width))
-        return stored[[self._places[image_id] for image_id in self.ids]]
+        return stored[places]
 
     def merge(self, other: Self) -> None:
         if len(other):

@@ -25,6 +25,8 @@ from scipy.stats import t
 
 from vaecheck.errors import InputError, NotEnoughImages
 from vaecheck.metrics.cells import Cell, Rows, Sum
+from vaecheck.metrics.paired import INFLUENCE
+from vaecheck.metrics.per_image import finite_or_none
 from vaecheck.metrics.perceptual import FeatureExtractor
 from vaecheck.metrics.protocol import Batch, Need, View, compared
 from vaecheck.results.types import Measure
@@ -134,6 +136,8 @@ class FeatureDistances:
     Pictures whose reconstruction is not finite are left out and counted. The features of a run lie on disk until
     `compute`. A distance is `unreliable` with fewer images than features, where that of a random half differs by more
     than 10 %, with pictures left out, and with weights that are not the published ones.
+    columns: of a Frechet distance the influence of each picture, by which saved results can be compared with an
+    interval.
     """
 
     needs = frozenset({Need.RECONSTRUCTION})
@@ -154,6 +158,7 @@ class FeatureDistances:
         self.seed = seed
         self.rows = Rows(2 * extractor.feature_count, np.float32)
         self.non_finite = Sum()
+        self._found: tuple[tuple[str, ...], float, Values] | None = None
 
     def update(self, batch: Batch) -> None:
         both = [self.extractor.features(images) for images in self.view(batch)]
@@ -164,6 +169,10 @@ class FeatureDistances:
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "non_finite": self.non_finite}
+
+    def columns(self) -> dict[str, tuple[float | None, ...]]:
+        distances = [name for name in self.names if name != "kid"] if len(self.rows) > 1 else []
+        return {f"{name}{INFLUENCE}": finite_or_none(self._influence()[1]) for name in distances}
 
     def compute(self) -> tuple[Measure, ...]:
         left_out = 0 if self.non_finite.value is None else int(self.non_finite.value[0])
@@ -183,8 +192,15 @@ class FeatureDistances:
             for name in self.names
         )
 
+    def _influence(self) -> tuple[float, Values]:
+        """Of the rows so far; decomposed once, for `compute` and `columns` both."""
+        ids = tuple(self.rows.ids)
+        if self._found is None or self._found[0] != ids:
+            self._found = (ids, *frechet_influence(*np.split(self.rows.ordered(), 2, axis=1)))
+        return self._found[1:]
+
     def _frechet(self, name: str, x: Features, y: Features, caveats: list[str], counts: Mapping[str, int]) -> Measure:
-        distance, influence = frechet_influence(x, y)
+        distance, influence = self._influence()
         reasons = [*caveats, *_sample_caveats(name, distance, x, y, self.seed)]
         return Measure(
             name,

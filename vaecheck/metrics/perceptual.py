@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,7 @@ class FeatureExtractor:
         The features of a tensor that is still alive are remembered, so that an original shared by several
         VAEs goes through the network once. A tensor changed in place is put through again.
         """
-        version = None if images.is_inference() else images._version
+        version = _version(images)
         remembered = self._remembered.get(images)  # type: ignore[no-untyped-call]
         if remembered is not None and remembered[0] == version:
             return cast(Tensor, remembered[1])
@@ -197,20 +197,39 @@ class LPIPSDistance:
         self.sha256 = sha256
         self.published = published
         self.device = torch.device(device)
-        self._model = _lpips_model(net, path).to(self.device).to(memory_format=torch.channels_last)
+        model: Any = _lpips_model(net, path).to(self.device).to(memory_format=torch.channels_last)
+        self._scaling, self._backbone, self._heads = model.scaling_layer, model.net, model.lins
+        self._remembered = WeakTensorKeyDictionary()
 
     def distance(self, original: Tensor, reconstruction: Tensor) -> Tensor:
         with full_precision(self.device):
-            a, b = (
-                to_pixels(images.to(self.device)).contiguous(memory_format=torch.channels_last)
-                for images in (original, reconstruction)
-            )
-            distance: Tensor = self._model(a, b)
+            layers = zip(self._heads, self._of_original(original), self._activations(reconstruction), strict=True)
+            distance: Tensor = sum(head((a - b) ** 2).mean((2, 3)) for head, a, b in layers)
         return distance.flatten().cpu().double()
+
+    def _of_original(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Remembered while the tensor lives, so that an original goes through the network once for several VAEs."""
+        version = _version(images)
+        remembered = self._remembered.get(images)  # type: ignore[no-untyped-call]
+        if remembered is None or remembered[0] != version:
+            remembered = self._remembered[images] = (version, self._activations(images))
+        return cast(tuple[Tensor, ...], remembered[1])
+
+    def _activations(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (B, 3, H, W) -> of every layer the channel-normalised activations."""
+        from lpips import normalize_tensor
+
+        pixels = to_pixels(images.to(self.device)).contiguous(memory_format=torch.channels_last)
+        return tuple(normalize_tensor(layer) for layer in self._backbone(self._scaling(pixels)))
 
     @property
     def caveat(self) -> str:
         return weights_caveat(self.sha256, self.published)
+
+
+def _version(images: Tensor) -> int | None:
+    """Changes when the tensor is changed in place, which inference tensors do not tell."""
+    return None if images.is_inference() else images._version
 
 
 def resize_like_tensorflow1(images: Tensor, side: int) -> Tensor:

@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from vaecheck.errors import InputError
 from vaecheck.render.printable import printable, shortened
+from vaecheck.results.comparison import SideBySide
 from vaecheck.results.files import write_atomically
 from vaecheck.results.types import Panel, Shown
 
@@ -35,7 +36,7 @@ _NEUTRAL = (128, 128, 128)
 _NO_LETTER = "\uffff"
 _MARGIN, _GAP = 16, 8
 _STRIP, _GROUP, _CAPTION = 36, 40, 28
-_PANEL_WIDTH, _PANEL_SIDE, _WIDEST_LABEL = 1200, 160, 240
+_PANEL_WIDTH, _PANEL_SIDE, _WIDEST_LABEL, _WIDEST_SHEET = 1200, 160, 240, 2400
 _Array = NDArray[np.uint8]
 
 
@@ -66,6 +67,35 @@ def worst(shown: Sequence[Shown]) -> Image.Image:
     factor = enlargement(chosen)
     rows = [_row(each, factor, window=True) for each in chosen]
     return _draw({_ROLES["worst"]: rows} if rows else {}, COLUMNS + WINDOW_COLUMNS)
+
+
+def compared(shown: Sequence[SideBySide]) -> Image.Image:
+    """Originals and what each VAE made of them, the largest disagreement first, each over the window of the largest.
+
+    8-bit RGB (H, W, 3) in, an RGB picture out; the more VAEs, the smaller large pictures are drawn. Raises InputError
+    where there is nothing to draw.
+    """
+    rows: list[_RowOfCells] = []
+    names = ["original", *(shown[0].reconstructions if shown else ())]
+    largest = min(LARGEST_SIDE, max(_PANEL_SIDE, _WIDEST_SHEET // len(names)))
+    for each in shown:
+        arrays = [np.asarray(array) for array in (each.original, *each.reconstructions.values())]
+        height, width = arrays[0].shape[:2]
+        factor = max(1, -(-SMALLEST_SIDE // max(height, width))) if max(height, width) < largest else 0
+        size = (width * factor, height * factor) if factor else _inside(width, height, largest)
+        box = _window_of_disagreement(arrays[1:], max(1, len(each.planes)))
+        planes = f"   {' | '.join(each.planes)}" if each.planes else ""
+        caption = f"{shortened(drawable(each.id), 56)}   {each.disagreement:.1f} grey levels between VAEs{planes}"
+        left, top, right, bottom = box
+        window = f"the window where they differ most: {right - left}x{bottom - top} at {left}, {top}"
+        pictures = [Image.fromarray(array) for array in arrays]
+        resample = Image.Resampling.NEAREST if factor else Image.Resampling.BOX
+        rows.append(_RowOfCells(caption, tuple(picture.resize(size, resample) for picture in pictures)))
+        crops = (picture.crop(box).resize(size, Image.Resampling.NEAREST) for picture in pictures)
+        rows.append(_RowOfCells(window, tuple(crops)))
+    widest = max([SMALLEST_SIDE, *(cell.width for row in rows for cell in row.cells)])
+    columns = [_cut(drawable(name), widest - _GAP, 16) for name in names]
+    return _draw({"Where the VAEs differ most": rows} if rows else {}, columns)
 
 
 def enlargement(shown: Sequence[Shown], largest_side: int = LARGEST_SIDE) -> int:
@@ -192,6 +222,25 @@ def _windows(shown: Shown, size: tuple[int, int]) -> tuple[tuple[Image.Image, Im
         for array in (shown.original, shown.reconstruction)
     )
     return (original, reconstruction), place
+
+
+def _inside(width: int, height: int, largest: int) -> tuple[int, int]:
+    """The size to draw at, no side larger."""
+    factor = min(1.0, largest / max(width, height))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _window_of_disagreement(arrays: Sequence[_Array], planes: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the quarter-sized window, of one plane, in which they vary most."""
+    height, width = arrays[0].shape[:2]
+    width //= planes
+    window = max(1, height // 4), max(1, width // 4)
+    spread = (255 * np.var(np.stack(arrays).astype(np.float32), axis=0).sum(2)).astype(np.int64)
+    found = [_largest_sum(spread[:, place * width : (place + 1) * width], window) for place in range(planes)]
+    place = max(range(planes), key=lambda each: found[each][0])
+    _, top, left = found[place]
+    left += place * width
+    return left, top, left + window[1], top + window[0]
 
 
 def _largest_sum(error: NDArray[np.int64], window: tuple[int, int]) -> tuple[int, int, int]:

@@ -20,8 +20,12 @@ from PIL import Image
 
 from vaecheck.render import contact_sheet, plots
 from vaecheck.render.drawn import PANELS, PLOTS, about_of, is_drawn, key_of
+from vaecheck.render.fronts import front_plots
 from vaecheck.render.printable import printable
-from vaecheck.results.types import Panel, Plot, Result
+from vaecheck.results.comparison import Comparison
+from vaecheck.results.files import Document
+from vaecheck.results.gate import GateReport
+from vaecheck.results.types import Panel, Plot
 
 LARGEST_TOTAL = 6_500_000
 """Bytes of pictures in one page, before base64."""
@@ -68,9 +72,12 @@ class Embedded:
         return self.file.startswith(f"{PLOTS}/")
 
 
-def draw(result: Result, panels: Sequence[Panel], out: Path) -> tuple[Illustration, ...]:
-    """Draw the result's plots and the panels into `out`; without panels those that the result names are read there."""
-    drawn = [_plot(plot, name) for plot, name in zip(result.plots, _names(result.plots), strict=True)]
+def draw(document: Document, panels: Sequence[Panel], out: Path) -> tuple[Illustration, ...]:
+    """Draw the document's plots and the panels into `out`; without panels those that it names are read there."""
+    records = () if isinstance(document, GateReport) else document.plots
+    if isinstance(document, Comparison):
+        records = (*records, *front_plots(document.fronts))
+    drawn = [_plot(plot, name) for plot, name in zip(records, _names(records), strict=True)]
     for one in drawn:
         contact_sheet.save_png(contact_sheet.captioned(one.image, one.note, _NOTE_SIZE), out / one.file)
     shown = [panel for panel in panels if panel.images]
@@ -79,15 +86,17 @@ def draw(result: Result, panels: Sequence[Panel], out: Path) -> tuple[Illustrati
         words = {"title": one.title, "note": one.note, "alt": one.alt, "height": str(one.image.height)}
         contact_sheet.save_png(contact_sheet.captioned(one.image, one.note), out / one.file, words)
         drawn.append(one)
-    return (*drawn, *(() if panels else _saved(result.artifacts, out)))
+    return (*drawn, *(() if panels else _saved(document.artifacts, out)))
 
 
-def embedded(illustrations: Iterable[Illustration]) -> dict[str, list[Embedded]]:
-    """By what they are about; exact as long as the page can hold them, then smaller, then by file name alone."""
-    found = list(illustrations)
-    encoded = _fitting([one.image for one in found])
+def embedded(illustrations: Iterable[Illustration], taken: int = 0) -> dict[str, list[Embedded]]:
+    """By what they are about; exact as long as there is room, then smaller, then by file name alone.
+
+    taken: bytes that other pictures of the page have.
+    """
+    found, room = list(illustrations), LARGEST_TOTAL - taken
+    encoded = _fitting([one.image for one in found], room)
     pages: dict[str, list[Embedded]] = {}
-    room = LARGEST_TOTAL
     for one, (data, size) in zip(found, encoded, strict=True):
         room -= len(data)
         kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
@@ -144,17 +153,17 @@ def _names(records: Iterable[Plot | Panel]) -> list[str]:
     return names
 
 
-def _fitting(images: Sequence[Image.Image]) -> list[tuple[bytes, tuple[int, int]]]:
-    """Every picture in the best encoding in which all fit into a page, or in the smallest."""
+def _fitting(images: Sequence[Image.Image], room: int) -> list[tuple[bytes, tuple[int, int]]]:
+    """Every picture in the best encoding in which all fit into this many bytes, or in the smallest."""
     for step in _STEPS:
         encoded: list[tuple[bytes, tuple[int, int]]] = []
-        room = LARGEST_TOTAL
+        left = room
         for image in images:
             encoded.append(_encoded(image, *step))
-            room -= len(encoded[-1][0])
-            if room < 0 and step != _STEPS[-1]:
+            left -= len(encoded[-1][0])
+            if left < 0 and step != _STEPS[-1]:
                 break
-        if len(encoded) == len(images) and (room >= 0 or step == _STEPS[-1]):
+        if len(encoded) == len(images) and (left >= 0 or step == _STEPS[-1]):
             break
     return encoded
 

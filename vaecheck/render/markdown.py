@@ -12,6 +12,7 @@ from pathlib import PurePath
 from vaecheck.render import figures, findings, published, tables
 from vaecheck.render.channels import channels
 from vaecheck.render.illustrations import Illustration
+from vaecheck.render.next_steps import of_result
 from vaecheck.render.printable import printable
 from vaecheck.render.verdict import verdict
 from vaecheck.results.types import Result, Scaling, VAECard
@@ -30,6 +31,7 @@ def to_markdown(result: Result, illustrated: Sequence[Illustration] = ()) -> str
     """The whole report as GitHub-flavoured Markdown; pictures are named by their files beside it."""
     parts = [f"# {escape(tables.title(result))}", f"**{escape(verdict(result).sentence)}**"]
     parts += [paragraph(line) for line in tables.head(result)]
+    parts += listed("What to do", (f"{step.words} {step.command}".strip() for step in of_result(result)))
     parts += _findings(result, illustrated)
     for section in tables.sections(result):
         head = ["metric", "value", "95 % interval", "better", *section.yardsticks, "n", "in words"]
@@ -37,31 +39,31 @@ def to_markdown(result: Result, illustrated: Sequence[Illustration] = ()) -> str
             [row.name, row.value, row.interval, row.better or "-", *row.yardsticks, row.n, row.judgement]
             for row in section.rows
         ]
-        parts += [f"## {escape(section.title)}", _table(head, rows)]
+        parts += [f"## {escape(section.title)}", table(head, rows)]
         if section.evidence:
             parts.append("\n".join(f"- {paragraph(words)}" for words in section.evidence))
         for row in section.rows:
             parts += _illustrations(illustrated, row.name)
     parts += _channels(result)
     parts += _other_illustrations(result, illustrated)
-    parts += _list("Yardsticks", tables.yardstick_notes(result))
-    parts += _list("Notes", (f"{note.subject}: {note.reason}" for note in tables.notes(result)))
+    parts += listed("Yardsticks", tables.yardstick_notes(result))
+    parts += listed("Notes", (f"{note.subject}: {note.reason}" for note in tables.notes(result)))
     parts += _published(result)
     parts += _images(result)
     if result.unet_cost:
         rows = [[*cells, "this VAE" if own else ""] for *cells, own in tables.unet_cost(result)]
         parts += [
             "## What one U-Net step costs on these latents",
-            _table(["f", "latents", "tokens", "FLOPs", ""], rows),
+            table(["f", "latents", "tokens", "FLOPs", ""], rows),
             *([escape(note)] if (note := tables.unet_cost_note(result)) else []),
         ]
     if result.scaling is not None:
         parts += _scaling(result.scaling, result.vae)
-    parts += _list("Pictures", tables.intake(result))
+    parts += listed("Pictures", tables.intake(result))
     parts += _skipped(result)
-    parts += _list("Warnings", tables.warnings(result))
-    parts += ["## Settings", _table(["setting", "value"], tables.settings(result))] if result.settings else []
-    parts += ["## Environment", _table(["", ""], tables.environment(result))]
+    parts += listed("Warnings", tables.warnings(result))
+    parts += ["## Settings", table(["setting", "value"], tables.settings(result))] if result.settings else []
+    parts += ["## Environment", table(["", ""], tables.environment(result))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -84,12 +86,12 @@ def paragraph(text: str) -> str:
     return f"{quoted[:place]}\\{quoted[place:]}" if _OPENS_A_BLOCK.match(quoted, place) else quoted
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *([escape(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _list(heading: str, entries: Iterable[str]) -> list[str]:
+def listed(heading: str, entries: Iterable[str]) -> list[str]:
     lines = [f"- {paragraph(entry)}" for entry in entries]
     return [f"## {heading}", "\n".join(lines)] if lines else []
 
@@ -102,12 +104,12 @@ def _findings(result: Result, illustrated: Sequence[Illustration]) -> list[str]:
         parts += _illustrations(illustrated, one.id)
     if healthy := findings.of_severity(result, "healthy"):
         rows = [[one.id, one.title, one.value, one.limit, one.unit, one.evidence] for one in healthy]
-        parts += ["## Healthy", _table(["id", "what", "value", "limit", "unit", "evidence"], rows)]
+        parts += ["## Healthy", table(["id", "what", "value", "limit", "unit", "evidence"], rows)]
         for one in healthy:
             parts += _illustrations(illustrated, one.id)
     if absent := findings.of_severity(result, "unavailable"):
         rows = [[one.id, one.title, f"{one.evidence} {one.remedy}"] for one in absent]
-        parts += ["## Not measured", _table(["id", "what", "why"], rows)]
+        parts += ["## Not measured", table(["id", "what", "why"], rows)]
     return parts
 
 
@@ -129,7 +131,7 @@ def _other_illustrations(result: Result, illustrated: Sequence[Illustration]) ->
 
 def _channels(result: Result) -> list[str]:
     found = channels(result)
-    return ["## Per channel, raw latents", _table(found.head, found.rows)] if found else []
+    return ["## Per channel, raw latents", table(found.head, found.rows)] if found else []
 
 
 def _published(result: Result) -> list[str]:
@@ -137,7 +139,7 @@ def _published(result: Result) -> list[str]:
     if beside is None:
         return []
     notes = "\n".join(f"- {paragraph(note)}" for note in beside.notes)
-    return [f"## {published.TITLE}", _table([escape(name) for name in beside.head], beside.rows), notes]
+    return [f"## {published.TITLE}", table([escape(name) for name in beside.head], beside.rows), notes]
 
 
 def _images(result: Result) -> list[str]:
@@ -151,15 +153,15 @@ def _skipped(result: Result) -> list[str]:
     if not skipped:
         return []
     parts = [f"## {figures.count(len(skipped), 'picture')} skipped"]
-    parts.append(_table(["id", "reason"], [[picture.id, picture.reason] for picture in skipped[:SKIPPED_SHOWN]]))
+    parts.append(table(["id", "reason"], [[picture.id, picture.reason] for picture in skipped[:SKIPPED_SHOWN]]))
     if len(skipped) > SKIPPED_SHOWN:
         parts.append(f"and {len(skipped) - SKIPPED_SHOWN:,} more, in result.json")
     return parts
 
 
 def _scaling(scaling: Scaling, vae: VAECard | None) -> list[str]:
-    parts = ["## Scaling", _table(["", ""], tables.scaling_summary(scaling, vae))]
-    parts += ["### Per channel, raw latents", _table(["channel", "mean", "std"], tables.channels(scaling))]
+    parts = ["## Scaling", table(["", ""], tables.scaling_summary(scaling, vae))]
+    parts += ["### Per channel, raw latents", table(["channel", "mean", "std"], tables.channels(scaling))]
     for name, code in scaling.snippets.items():
         longest = max((len(run) for run in re.findall("`+", code)), default=0)
         fence = "`" * max(3, longest + 1)

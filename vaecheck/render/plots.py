@@ -120,6 +120,8 @@ def _lines(figure: Figure, axes: Axes, plot: Plot) -> None:
     handles = []
     for place, (line, x, y) in enumerate(drawn):
         every = max(1, len(x) // MARKERS_A_LINE)
+        if len(line.low) == len(line.high) == len(line.x):
+            axes.fill_between(line.x, line.low, line.high, color=COLOURS[place % len(COLOURS)], alpha=0.15, linewidth=0)
         (handle,) = axes.plot(
             x,
             y,

@@ -1,4 +1,4 @@
-"""A result as a folder that a person opens and a program reads.
+"""A document as a folder that a person opens and a program reads.
 
 Why result.json comes last: whoever sees it may rely on every file that it names.
 """
@@ -6,17 +6,19 @@ Why result.json comes last: whoever sees it may rely on every file that it names
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
-from vaecheck.render import contact_sheet, illustrations
+from vaecheck.render import contact_sheet, forms, illustrations
 from vaecheck.render.drawn import is_drawn
-from vaecheck.render.markdown import to_markdown
+from vaecheck.render.kept_pictures import PICTURES_FILE, keep, kept
 from vaecheck.render.page import to_page
-from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, save, write_atomically
+from vaecheck.results.comparison import Comparison, SideBySide
+from vaecheck.results.files import PER_IMAGE_FILE, RESULT_FILE, Document, save, write_atomically
 from vaecheck.results.types import Panel, Result, Shown
 
 GRID_FILE = "grid.png"
@@ -24,31 +26,50 @@ WORST_FILE = "worst.png"
 MARKDOWN_FILE = "report.md"
 PAGE_FILE = "report.html"
 
+AnyDocument = TypeVar("AnyDocument", bound=Document)
+Pictures = Sequence[Shown] | Sequence[SideBySide]
+"""What a document shows: SideBySide of a Comparison, Shown of all others."""
 
-def write_report(result: Result, shown: Sequence[Shown], out: Path, panels: Sequence[Panel] = ()) -> Result:
-    """Write pictures, reports, per_image.csv and result.json into `out`; returns the result with its `artifacts`.
+
+def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
+    """Write pictures, reports, per_image.csv and result.json into `out`; returns the document with its `artifacts`.
 
     Artifacts are file names relative to `out`: "plot:ABOUT:NAME" and "panel:ABOUT:NAME" name those of plots and panels.
-    With no pictures to show, a grid that the result already names and that lies in `out` is kept, and with no panels
-    its panels. Raises InputError where `out` cannot be written.
+    With no pictures to show, those that the document names and that lie in `out` are kept, and with no panels its
+    panels. Raises InputError where `out` cannot be written.
     """
-    drawn = (GRID_FILE, WORST_FILE)
+    drawn = draw_report(document, shown, out, panels)
+    save(drawn, out)
+    return drawn
+
+
+def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
+    """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
+    drawn = (GRID_FILE, WORST_FILE, PICTURES_FILE)
+    if not shown and document.artifacts.get("pictures") == PICTURES_FILE:
+        shown = kept(out / PICTURES_FILE)
+    elif shown:
+        keep(shown, out / PICTURES_FILE)
+    single = [one for one in shown if isinstance(one, Shown)]
     before = _drawn_before(out)
-    illustrated = illustrations.draw(result, panels, out)
+    illustrated = illustrations.draw(document, panels, out)
     names = {
         key: name
-        for key, name in result.artifacts.items()
-        if not is_drawn(name) and (name not in drawn or (out / name).is_file())
+        for key, name in document.artifacts.items()
+        if not is_drawn(name) and (shown or key != "pictures") and (name not in drawn or (out / name).is_file())
     }
-    names |= _draw(shown, out) | {one.key: one.file for one in illustrated}
-    names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "per_image": PER_IMAGE_FILE, "result": RESULT_FILE}
-    result = replace(result, artifacts=names)
-    write_atomically(out / MARKDOWN_FILE, to_markdown(result, illustrated))
-    write_atomically(out / PAGE_FILE, to_page(result, shown, None if shown else _saved_grid(result, out), illustrated))
+    names |= _draw(single, out) | _compared([one for one in shown if isinstance(one, SideBySide)], out)
+    names |= {one.key: one.file for one in illustrated} | ({"pictures": PICTURES_FILE} if shown else {})
+    names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "result": RESULT_FILE}
+    if isinstance(document, Result | Comparison):
+        names["per_image"] = PER_IMAGE_FILE
+    document = replace(document, artifacts=names)
+    grid = None if shown else _saved_sheet(document.artifacts, out)
+    write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
+    write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
     for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
-    save(result, out)
-    return result
+    return document
 
 
 def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
@@ -62,6 +83,14 @@ def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
     return names
 
 
+def _compared(shown: Sequence[SideBySide], out: Path) -> dict[str, str]:
+    """Why no worst.png: what all VAEs do badly is nothing to choose by, and what one alone does is in the grid."""
+    if not shown:
+        return {}
+    contact_sheet.save_png(contact_sheet.compared(shown), out / GRID_FILE)
+    return {"grid": GRID_FILE}
+
+
 def _drawn_before(out: Path) -> tuple[str, ...]:
     """The plots and panels of the result that `out` held so far: those that are not drawn again are to go."""
     try:
@@ -71,10 +100,13 @@ def _drawn_before(out: Path) -> tuple[str, ...]:
         return ()
 
 
-def _saved_grid(result: Result, out: Path) -> Image.Image | None:
-    path = out / GRID_FILE
-    if result.artifacts.get("grid") != GRID_FILE or not path.is_file():
+def _saved_sheet(artifacts: Mapping[str, str], out: Path) -> Image.Image | None:
+    """grid.png, where the document names it; none where it cannot be read."""
+    if artifacts.get("grid") != GRID_FILE or not (path := out / GRID_FILE).is_file():
         return None
-    with Image.open(path) as image:
-        image.load()
-        return image.copy()
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.load()
+            return image.copy()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

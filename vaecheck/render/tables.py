@@ -15,6 +15,10 @@ from vaecheck.render import figures
 from vaecheck.render.figures import ABSENT
 from vaecheck.render.titles import title_of
 from vaecheck.render.verdict import is_quality, judge
+from vaecheck.results.comparison import Comparison
+from vaecheck.results.files import Document
+from vaecheck.results.gate import GateReport
+from vaecheck.results.history import History
 from vaecheck.results.types import LatentScaling, Measure, Result, Scaling, VAECard, Yardstick
 from vaecheck.unet_cost import SIDE_MULTIPLE
 
@@ -33,6 +37,9 @@ _KINDS = {
     "bench": "Bench",
     "diagnose": "Diagnosis",
     "latents": "Latents",
+    "compare": "Comparison",
+    "gate": "Gate",
+    "watch": "Watch",
 }
 _ROLES = {"predicts": "Predict generation quality, as far as is published", "describes": "Describe the latents"}
 
@@ -78,8 +85,8 @@ class Note:
     reason: str
 
 
-def title(result: Result) -> str:
-    return _KINDS.get(result.kind, result.kind)
+def title(document: Document) -> str:
+    return _KINDS.get(document.kind, document.kind)
 
 
 def sections(result: Result) -> tuple[Section, ...]:
@@ -118,7 +125,7 @@ def head(result: Result) -> tuple[str, ...]:
     The scaling has a line where it is more than one factor, or not known.
     """
     vae = result.vae
-    lines = [vae_in_words(result)]
+    lines = [vae_in_words(vae)]
     if vae is not None:
         plain = vae.scaling == LatentScaling(vae.scaling_factor, source=vae.scaling.source) and vae.scaling.known
         lines += [
@@ -128,10 +135,10 @@ def head(result: Result) -> tuple[str, ...]:
     return tuple(line for line in (*lines, data_in_words(result)) if line)
 
 
-def warnings(result: Result) -> tuple[str, ...]:
+def warnings(document: Result | Comparison | History) -> tuple[str, ...]:
     """What to warn of, less the pictures skipped, which are listed with their reasons."""
     skipped = re.compile(r"\d+ pictures? (was|were) skipped: ")
-    return tuple(text for text in result.warnings if not (result.data.skipped and skipped.match(text)))
+    return tuple(text for text in document.warnings if not (document.data.skipped and skipped.match(text)))
 
 
 def whose(vae: VAECard | None) -> str:
@@ -156,9 +163,8 @@ def shipped_in_words(scaling: LatentScaling) -> str:
     return f"{words} ({scaling.source})" if scaling.source and not scaling.given else words
 
 
-def vae_in_words(result: Result) -> str:
+def vae_in_words(vae: VAECard | None) -> str:
     """ "kl-f8-tiny (KLAutoencoder): f8, 4 channels, 1,234,567 parameters, float32"; empty without a VAE."""
-    vae = result.vae
     if vae is None:
         return ""
     parts = [f"f{vae.f}", figures.count(vae.latent_channels, "latent channel")]
@@ -176,26 +182,26 @@ def vae_in_words(result: Result) -> str:
     return f"{vae.ref} ({vae.class_name}): {', '.join(parts)}"
 
 
-def data_in_words(result: Result) -> str:
+def data_in_words(document: Document) -> str:
     """ "100 pictures from samples, 256 px (crop), on cpu"."""
-    data = result.data
+    data = document.data
     size = "at their own size" if data.size is None else f"{data.size} px"
-    accelerator = result.environment.accelerator
-    device = f"{result.environment.device} ({accelerator})" if accelerator else result.environment.device
-    if result.kind == "bench":
+    accelerator = document.environment.accelerator
+    device = f"{document.environment.device} ({accelerator})" if accelerator else document.environment.device
+    if document.kind == "bench":
         return f"{figures.count(data.count, 'picture')} of {data.source}, {size}, on {device}"
     levels = "" if data.data_range == EIGHT_BITS else f", data range {data.data_range:,g}"
-    name = result.settings.get("protocol")
+    name = None if isinstance(document, GateReport) else document.settings.get("protocol")
     fit = PUBLIC_FITS.get(data.fit, data.fit)
     protocol = f", protocol {name}" if name else ""
     source = f"{figures.count(data.count, 'picture')} from {data.source}"
     return f"{source}, {size} ({fit}{protocol}){levels}, on {device}"
 
 
-def intake(result: Result) -> tuple[str, ...]:
+def intake(document: Document) -> tuple[str, ...]:
     """How many pictures each intake policy touched: "exif rotated: 3 pictures"."""
     return tuple(
-        f"{name.replace('_', ' ')}: {figures.count(n, 'picture')}" for name, n in result.data.notes.items() if n
+        f"{name.replace('_', ' ')}: {figures.count(n, 'picture')}" for name, n in document.data.notes.items() if n
     )
 
 
@@ -257,13 +263,24 @@ def channels(scaling: Scaling) -> tuple[tuple[str, str, str], ...]:
     return tuple((str(number), mean, std) for number, (mean, std) in enumerate(zip(means, stds, strict=True)))
 
 
-def settings(result: Result) -> Pairs:
-    return tuple((_words(name), setting_in_words(value)) for name, value in result.settings.items())
+def settings(document: Document) -> Pairs:
+    """What was set; a gate has its rules instead."""
+    if isinstance(document, GateReport):
+        return ()
+    return tuple((_words(name), setting_in_words(value)) for name, value in document.settings.items())
 
 
-def environment(result: Result) -> Pairs:
-    """Hardware, versions and timings."""
-    found = result.environment
+def vaes(document: Document) -> Mapping[str, VAECard]:
+    """The cards by REF."""
+    if isinstance(document, Comparison):
+        return document.vaes
+    card = None if isinstance(document, History) else document.vae
+    return {card.ref: card} if card is not None else {}
+
+
+def environment(document: Document) -> Pairs:
+    """Hardware, versions and timings, and the hashes of weights and pictures."""
+    found = document.environment
     rows = [
         ("device", f"{found.device} ({found.accelerator})" if found.accelerator else found.device),
         ("processor", f"{found.cpu}, {figures.count(found.threads, 'thread')}"),
@@ -272,10 +289,14 @@ def environment(result: Result) -> Pairs:
         ("versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())),
         ("seconds", ", ".join(f"{_words(k)} {figures.number(v, significant=3)}" for k, v in found.seconds.items())),
     ]
-    if result.vae is not None and result.vae.sha256:
-        rows.append(("weights' sha256", result.vae.sha256))
-    if result.data.fingerprint:
-        rows.append(("pictures' fingerprint", result.data.fingerprint))
+    cards = vaes(document)
+    rows += [
+        (f"weights' sha256{f', {ref}' if len(cards) > 1 else ''}", card.sha256)
+        for ref, card in cards.items()
+        if card.sha256
+    ]
+    if document.data.fingerprint:
+        rows.append(("pictures' fingerprint", document.data.fingerprint))
     return tuple((name, text) for name, text in rows if text)
 
 

@@ -250,11 +250,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve, or the heights of one group of bars; x and y are of one length."""
+    """One curve, or the heights of one group of bars; x and y are of one length.
+
+    low, high: the edges of a band about a curve, of that length too; empty without one.
+    """
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -334,8 +339,9 @@ class Result:
 class Shown:
     """One picture kept for the grids: 8-bit RGB (H, W, 3) arrays and why it was chosen.
 
-    role: "worst", "median" or "best". psnr_db: None for an identical or a non-finite pair.
+    role: "worst", "median" or "best" by PSNR, else "other". psnr_db: None for an identical or a non-finite pair.
     planes: what lies side by side in the arrays, in equal widths ("RGB", "alpha"); empty where that is RGB or grey.
+    values: its figure by each other metric that judges single pictures. worst_by: those by which it is among the worst.
     """
 
     id: str
@@ -344,3 +350,5 @@ class Shown:
     original: Any
     reconstruction: Any
     planes: tuple[str, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+    worst_by: tuple[str, ...] = ()

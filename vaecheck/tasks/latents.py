@@ -64,7 +64,7 @@ def latents(
         kind="latents",
         vae=bench.vae.card,
         data=bench.data_card(loader),
-        settings=bench.document(run) | {"metrics": list(names)},
+        settings=bench.document(run) | {"metrics": list(names), "metric_weights": bench.catalogue.hashes()},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures,
         warnings=(*bench.warnings(run), *picture_warnings(loader)),

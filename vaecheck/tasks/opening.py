@@ -1,13 +1,15 @@
-"""Settings -> all that a run needs, opened: the pictures, the VAE on its device, and the metrics' catalogue."""
+"""Settings -> all that a run needs, opened: the pictures, the VAEs on their device, and the metrics' catalogue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, SetupError
 from vaecheck.images.entries import ImageSet
 from vaecheck.images.loader import Loader
 from vaecheck.images.prepare import Intake
@@ -38,6 +40,7 @@ class Bench:
     """All that a run needs, opened: the pictures, the VAE on its device, and the metrics' catalogue.
 
     batch_size: pictures in a batch, at most. batch_pixels: pixels in it, at most, where nothing was asked for.
+    multiple: of the pictures' sides; None where it is the VAE's f.
     """
 
     settings: Settings
@@ -50,6 +53,7 @@ class Bench:
     listener: Listener = field(default_factory=Listener)
     batch_pixels: int | None = None
     protocol: Protocol | None = None
+    multiple: int | None = None
 
     def loader(self, images: ImageSet | None = None) -> Loader:
         settings = self.settings
@@ -58,7 +62,7 @@ class Bench:
             Intake(
                 size=settings.size,
                 fit=settings.fit,
-                multiple=self.vae.card.f,
+                multiple=self.multiple or self.vae.card.f,
                 channels=self.vae.card.image_channels,
                 value_range=settings.value_range,
                 icc=settings.icc,
@@ -144,6 +148,41 @@ def open_bench(source: str, ref: str, settings: Settings, listener: Listener) ->
         listener=listener,
         batch_pixels=None if settings.batch_size else auto_batch_pixels(device),
         protocol=protocol,
+    )
+
+
+def open_benches(source: str, refs: Sequence[str], settings: Settings, listener: Listener) -> tuple[Bench, ...]:
+    """One for each VAE, on the same pictures: their sides are multiples of every f. Networks of metrics are shared.
+
+    Raises InputError for VAEs whose pictures have other channels, SetupError where all do not fit into memory at once.
+    """
+    first = open_bench(source, refs[0], settings, listener)
+    vaes: list[LoadedVAE | Tiled] = [first.vae]
+    for ref in refs[1:]:
+        try:
+            vaes.append(open_vae(ref, settings, first.device, choose_dtype(settings.dtype, first.device)))
+        except SetupError as error:
+            if is_out_of_memory(error.__cause__):
+                raise _too_many(refs, len(vaes), first.device) from error
+            raise
+        if vaes[-1].card.image_channels != first.vae.card.image_channels:
+            raise InputError(
+                f"the pictures of {refs[0]} have {first.vae.card.image_channels} channels and those of {ref} "
+                f"{vaes[-1].card.image_channels}",
+                hint="Compare VAEs of the same kind of pictures.",
+            )
+    multiple = math.lcm(*(vae.card.f for vae in vaes))
+    check_size(first.settings.size, first.settings.fit, multiple)
+    return tuple(
+        replace(first, vae=vae, dtype=vae.card.dtype, catalogue=first.catalogue.of_vae(vae.card), multiple=multiple)
+        for vae in vaes
+    )
+
+
+def _too_many(refs: Sequence[str], loaded: int, device: torch.device) -> SetupError:
+    return SetupError(
+        f"{len(refs)} VAEs do not fit into the memory of {device} at once: {loaded} did",
+        hint="Run vaecheck reconstruct --out DIR for each, then vaecheck compare DIR DIR.",
     )
 
 

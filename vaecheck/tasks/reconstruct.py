@@ -38,11 +38,11 @@ def reconstruct(
     catalogue.check_names(settings.metrics or ())  # a misspelt metric costs nothing
     bench = open_bench(source, ref, settings, listener or Listener())
     settings, protocol = bench.settings, bench.protocol
-    names = _names(bench)
+    names = names_of(bench)
     built = bench.catalogue.build(names)
     opened = time.perf_counter()
 
-    gallery = Gallery()
+    gallery = Gallery(built.metrics)
     folder = settings.save_reconstructions
     originals = [Path(source), *map(Path, bench.images.files())]
     saver = [SaveReconstructions(folder, originals)] if folder else []
@@ -81,14 +81,14 @@ def reconstruct(
         kind="reconstruct",
         vae=card,
         data=data,
-        settings=bench.document(run) | {"metrics": list(names)},
+        settings=bench.document(run) | {"metrics": list(names), "metric_weights": bench.catalogue.hashes()},
         environment=provenance.environment(str(bench.device), seconds),
         measures=measures,
         warnings=(
             *bench.warnings(run),
             *protocol_warnings(protocol),
             *picture_warnings(loader),
-            *_broken_warning(gallery, card.dtype),
+            *broken_warning(gallery.non_finite, gallery.count, card.dtype),
         ),
         yardsticks=yardsticks,
         unet_cost=unet_costs(card.f, card.latent_channels, settings.size) if settings.fit not in OWN_SIZE else (),
@@ -97,7 +97,7 @@ def reconstruct(
     ), gallery.shown()
 
 
-def _names(bench: Bench) -> tuple[str, ...]:
+def names_of(bench: Bench) -> tuple[str, ...]:
     """What was asked for, else what suits this VAE and these settings, in the order of the tables."""
     settings = bench.settings
     return catalogue.check_names(
@@ -117,7 +117,7 @@ def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupErr
     lost = [
         f"{name}: {result.measures[name].reason}"
         for name in asked or ()
-        if name in result.measures and _could_not_be_had(result.measures[name])
+        if name in result.measures and could_not_be_had(result.measures[name])
     ]
     if not lost:
         return None
@@ -125,19 +125,20 @@ def missing_on_demand(result: Result, asked: tuple[str, ...] | None) -> SetupErr
     return SetupError("\n  ".join([f"{count} asked for by name cannot be had:", *lost]))
 
 
-def _could_not_be_had(measure: Measure) -> bool:
+def could_not_be_had(measure: Measure) -> bool:
     """Pictures that come back identical, or as NaN, have no value, but nothing is missing."""
     return measure.status == "unavailable" and not {"identical", "non_finite"} & set(measure.counts)
 
 
 def per_image(built: Built) -> PerImage:
-    """The per-image columns of every metric that has them."""
+    """The per-image columns of every metric that has them; None where a metric left a picture out."""
+    found = [(metric.rows.ids, metric.columns()) for metric in built.metrics if isinstance(metric, HasColumns)]
+    ids = tuple(sorted({image_id for seen, columns in found if columns for image_id in seen}))
     values: dict[str, tuple[float | None, ...]] = {}
-    ids: tuple[str, ...] = ()
-    for metric in built.metrics:
-        if isinstance(metric, HasColumns):
-            values |= metric.columns()
-            ids = tuple(metric.rows.ids) or ids
+    for seen, columns in found:
+        for name, column in columns.items():
+            value_of = dict(zip(seen, column, strict=True))
+            values[name] = tuple(map(value_of.get, ids))
     return PerImage(ids, values)
 
 
@@ -214,15 +215,11 @@ def picture_warnings(loader: Loader, skipped: Sequence[SkippedImage] | None = No
     return tuple(warnings)
 
 
-def _broken_warning(gallery: Gallery, dtype: str) -> tuple[str, ...]:
+def broken_warning(non_finite: int, count: int, dtype: str) -> tuple[str, ...]:
     """What to say of reconstructions that are not finite; nothing where there are none."""
-    if not gallery.non_finite:
+    if not non_finite:
         return ()
-    which = (
-        "every reconstruction has"
-        if gallery.non_finite == gallery.count
-        else f"{gallery.non_finite} of {gallery.count} reconstructions have"
-    )
+    which = "every reconstruction has" if non_finite == count else f"{non_finite} of {count} reconstructions have"
     return (f"{which} NaN or infinity: {broken_remedy(dtype)}",)
 
 

@@ -53,8 +53,9 @@ def score(
     )
     device = choose_device(settings.device)
     options = WeightOptions(settings.inception_weights, settings.lpips_weights, settings.offline, listener.download)
-    built = Catalogue(device, options, settings.seed, protocol=protocol).build(names)
-    gallery = Gallery()
+    networks = Catalogue(device, options, settings.seed, protocol=protocol)
+    built = networks.build(names)
+    gallery = Gallery(built.metrics)
     batch_size = settings.batch_size or auto_batch_size(device, settings)
     from_left, from_right = _loader(left, settings), _loader(right, settings)
     listener.start("Scoring", left.count)
@@ -87,7 +88,8 @@ def score(
             fit=settings.fit,
             notes=dict(from_left.notes),
         ),
-        settings=settings.document() | {"batch_size": batch_size, "metrics": list(names)},
+        settings=settings.document()
+        | {"batch_size": batch_size, "metrics": list(names), "metric_weights": networks.hashes()},
         environment=provenance.environment(str(device), {"total": time.perf_counter() - started}),
         measures=built.measures(),
         warnings=(

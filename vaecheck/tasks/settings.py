@@ -79,6 +79,7 @@ class Listener:
     start: Callable[[str, int | None], None] = lambda title, total: None
     advance: Callable[[int], None] = lambda images: None
     warn: Callable[[str], None] = lambda text: None
+    tell: Callable[[str], None] = lambda text: None
     download: Callable[[str, int, int | None], None] | None = None
 
 

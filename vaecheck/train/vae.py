@@ -103,7 +103,8 @@ def train_vae(
     """Train to the recipe's last step and return the averaged weights, which are also saved in `out`.
 
     pictures: uint8 (3, H, W), each at least as large as the largest crop.
-    out: holds checkpoint.pt, written every `save_every` seconds; where it exists the run goes on from it.
+    out: holds checkpoint.pt, from which a run goes on, and the averaged weights so far in diffusers' format, which
+    `watch` evaluates; both are written every `save_every` seconds.
     """
     largest = max(stage.crop for stage in recipe.stages)
     if not pictures or min(min(picture.shape[1:]) for picture in pictures) < largest:
@@ -134,12 +135,18 @@ def train_vae(
             sums, since = {}, 0
         if time.monotonic() - saved > save_every:
             _save(out / CHECKPOINT, step + 1, made_with, parts)
+            _averaged(average, recipe).save(out)
             saved = time.monotonic()
     _save(out / CHECKPOINT, recipe.steps, made_with, parts)
-    trained = KLAutoencoder(recipe.model).eval()
-    trained.load_state_dict(average.module.state_dict())
+    trained = _averaged(average, recipe)
     trained.save(out)
     return trained
+
+
+def _averaged(average: torch.optim.swa_utils.AveragedModel, recipe: VAERecipe) -> KLAutoencoder:
+    model = KLAutoencoder(recipe.model).eval()
+    model.load_state_dict(average.module.state_dict())
+    return model
 
 
 def _step(

@@ -23,8 +23,8 @@ def use(images: str, ref: str, out: Path) -> vaecheck.Result:
     """The result, which is in `out` too, as the command line leaves it."""
     result, shown = vaecheck.reconstruct(images, ref, CHOSEN)
     for measure in result.measures.values():
-        low, high = measure.ci95 or (None, None)
-        print(f"{measure.name}: {measure.value} {measure.unit}, 95 % interval {low} to {high}, status {measure.status}")
+        interval = f", 95 % interval {measure.ci95[0]:.4g} to {measure.ci95[1]:.4g}" if measure.ci95 else ""
+        print(f"{measure.name}: {measure.value} {measure.unit}{interval}, {measure.n} pictures, {measure.status}")
     psnr = dict(zip(result.per_image.ids, result.per_image.columns["psnr_db"], strict=True))
     worst = sorted((value, name) for name, value in psnr.items() if value is not None)[:3]
     print("worst:", ", ".join(f"{name} {value:.1f} dB" for value, name in worst))

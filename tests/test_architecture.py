@@ -129,3 +129,18 @@ def test_help_loads_no_heavy_package(arguments: list[str]) -> None:
 def test_package_import_loads_no_torch() -> None:
     code = "import sys, vaecheck; assert vaecheck.__version__; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_gate_on_saved_results_loads_no_torch(tmp_path: Path) -> None:
+    """A CI judges what was measured before in a second, on a machine that need not run a VAE."""
+    (tmp_path / "gate.toml").write_text("[gate.psnr_db]\nmin = 10\n")
+    saved = Path(__file__).parent / "golden" / "schema_1" / "reconstruct"
+    arguments = ["gate", "--result", str(saved), "--rules", str(tmp_path / "gate.toml")]
+    code = (
+        f"import sys; sys.argv = ['vaecheck', *{arguments!r}]\n"
+        "from vaecheck.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

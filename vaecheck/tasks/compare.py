@@ -32,9 +32,9 @@ from vaecheck.results.comparable import differing_fields, differing_ids, not_com
 from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import RESULT_FILE, load_result
 from vaecheck.results.types import Measure, PerImage, Result
-from vaecheck.tasks.opening import Bench, open_benches
+from vaecheck.tasks.opening import Bench, levels_of, open_benches
 from vaecheck.tasks.reconstruct import broken_warning, could_not_be_had, names_of, per_image, picture_warnings
-from vaecheck.tasks.settings import Listener, Settings, levels_of, protocol_warnings
+from vaecheck.tasks.settings import Listener, Settings, protocol_warnings
 from vaecheck.vae.checkpoints import PIPELINE
 from vaecheck.vae.hub import SINGLE_FILES
 from vaecheck.vae.scaling import CONFIG

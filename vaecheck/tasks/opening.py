@@ -17,6 +17,7 @@ from vaecheck.images.preprocess import OWN_SIZE, check_size
 from vaecheck.images.sources import open_images
 from vaecheck.metrics.catalogue import Catalogue, WeightOptions
 from vaecheck.pipeline import Run
+from vaecheck.pixels import Levels
 from vaecheck.protocols import Protocol
 from vaecheck.results.types import DataCard
 from vaecheck.tasks.machine import (
@@ -219,3 +220,8 @@ def machine_options(settings: Settings, vae: LoadedVAE | Tiled) -> dict[str, Any
         "channels_last": model.channels_last,
         "compile": model.compiled,
     }
+
+
+def levels_of(protocol: Protocol | None) -> Levels | None:
+    """What values a run compares: 8 bits under a protocol, whose measures take others from the batch themselves."""
+    return Levels.ROUND if protocol else None

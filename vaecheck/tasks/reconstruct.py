@@ -20,8 +20,8 @@ from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage, Yardstick
 from vaecheck.saving import SaveReconstructions
-from vaecheck.tasks.opening import Bench, open_bench
-from vaecheck.tasks.settings import Listener, Settings, levels_of, protocol_warnings
+from vaecheck.tasks.opening import Bench, levels_of, open_bench
+from vaecheck.tasks.settings import Listener, Settings, protocol_warnings
 from vaecheck.tasks.tiling import PICTURES, LargerThanATile, tiling_measures
 from vaecheck.unet_cost import unet_costs
 from vaecheck.vae.yardsticks import Bicubic, Linear

@@ -23,8 +23,9 @@ from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.results.types import DataCard, Result, Shown, SkippedImage
 from vaecheck.tasks.machine import auto_batch_size, choose_device, default_workers
+from vaecheck.tasks.opening import levels_of
 from vaecheck.tasks.reconstruct import per_image, picture_warnings
-from vaecheck.tasks.settings import Listener, Settings, ignored_options, levels_of, protocol_warnings, under_protocol
+from vaecheck.tasks.settings import Listener, Settings, ignored_options, protocol_warnings, under_protocol
 
 
 @torch.inference_mode()

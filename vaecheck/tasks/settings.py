@@ -11,7 +11,6 @@ from vaecheck import protocols
 from vaecheck.errors import InputError
 from vaecheck.images.policy import MAX_PIXELS
 from vaecheck.images.preprocess import OWN_SIZE
-from vaecheck.pixels import Levels
 from vaecheck.protocols import Protocol
 
 DECIDE = (
@@ -123,8 +122,3 @@ def protocol_warnings(protocol: Protocol | None) -> tuple[str, ...]:
     if protocol is None:
         return ()
     return tuple(f"protocol {protocol.name}, not reproduced: {what}" for what in protocol.not_reproduced)
-
-
-def levels_of(protocol: Protocol | None) -> Levels | None:
-    """What values a run compares: 8 bits under a protocol, whose measures take others from the batch themselves."""
-    return Levels.ROUND if protocol else None

@@ -30,7 +30,8 @@ def check(images: str, ref: str) -> tuple[vaecheck.Finding, ...]:
 
 
 if __name__ == "__main__":
-    images, ref = sys.argv[1:3] or ("samples", "kl-f8-tiny")
+    images = sys.argv[1] if len(sys.argv) > 1 else "samples"
+    ref = sys.argv[2] if len(sys.argv) > 2 else "kl-f8-tiny"
     faults = [one.id for one in check(images, ref) if one.severity == "fault"]
     print(f"Do not train on it: {', '.join(faults)}." if faults else "No fault: train, with the factor it ships.")
     sys.exit(bool(faults))

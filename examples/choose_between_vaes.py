@@ -30,5 +30,5 @@ def choose(images: str, refs: list[str]) -> vaecheck.Comparison:
 
 
 if __name__ == "__main__":
-    images, *refs = sys.argv[1:] or ("samples", "kl-f8-tiny", OWN)
-    choose(images, refs)
+    images = sys.argv[1] if len(sys.argv) > 1 else "samples"
+    choose(images, sys.argv[2:] or ["kl-f8-tiny", OWN])

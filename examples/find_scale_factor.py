@@ -29,5 +29,6 @@ def find(images: str, ref: str) -> float:
 
 
 if __name__ == "__main__":
-    images, ref = sys.argv[1:3] or ("samples", "kl-f8-tiny")
+    images = sys.argv[1] if len(sys.argv) > 1 else "samples"
+    ref = sys.argv[2] if len(sys.argv) > 2 else "kl-f8-tiny"
     find(images, ref)

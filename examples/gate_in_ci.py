@@ -33,5 +33,6 @@ def gate(images: str, ref: str) -> int:
 
 
 if __name__ == "__main__":
-    images, ref = sys.argv[1:3] or ("samples", "kl-f8-tiny")
+    images = sys.argv[1] if len(sys.argv) > 1 else "samples"
+    ref = sys.argv[2] if len(sys.argv) > 2 else "kl-f8-tiny"
     sys.exit(gate(images, ref))

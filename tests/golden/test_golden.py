@@ -101,6 +101,8 @@ def test_it_is_drawn_elsewhere_and_stays_as_it_is(folder: Path, tmp_path: Path) 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     again = load(tmp_path / "out")
     assert figures(again) == figures(document) == figures(load(folder))
+    assert document.artifacts.get("result") == load(folder).artifacts.get("result")
+    assert [name for name in document.artifacts.values() if not (tmp_path / "out" / name).is_file()] == []
     if not isinstance(document, GateReport | History):
         assert (tmp_path / "out" / "per_image.csv").exists() == (folder / "per_image.csv").exists()
     if folder.name == "diagnose":

@@ -557,3 +557,15 @@ def test_a_gates_own_folder_is_a_result_and_a_baseline(tmp_path: Path) -> None:
         open_results(tmp_path / "alone")
     with pytest.raises(InputError, match="no result folder"):
         open_results(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("count", "noted"), [(6, True), (64, False)])
+def test_a_worse_figure_that_few_pictures_let_through_is_noted(count: int, noted: bool) -> None:
+    draw = np.random.default_rng(0)
+    old = draw.normal(24.0, 1.0, count)
+    new = old - 0.05 + draw.normal(0.0, 1.0, count)
+    new -= new.mean() - old.mean() + 0.05
+    results = [by_picture({"psnr_db": side.tolist()}) for side in (new, old)]
+    report = judged({"baseline": {"psnr_db": "significant"}}, results[0], baseline=results[1])
+    assert report.verdict == "pass"
+    assert any(f"{count} pictures tell little from chance" in note for note in report.notes) == noted

@@ -151,7 +151,7 @@ def test_touched_and_copied_weights_are_known_and_a_copy_takes_over(trainer: Tra
     shutil.copy(first, trainer.folder / "best.safetensors")
     os.utime(trainer.folder / "best.safetensors", (1, 1))
     assert names(watched()) == ["step-1.safetensors"]
-    assert not watched.told
+    assert watched.told == ["best.safetensors has the same weights as step-1.safetensors: not evaluated again"]
     first.unlink()
     history = watched()
     assert [(one.name, one.step, one.gone) for one in history.evaluations] == [("best.safetensors", 1, False)]

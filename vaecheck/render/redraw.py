@@ -35,7 +35,8 @@ def redraw(source: Path, out: Path | None = None) -> tuple[Document, Path]:
         _copy(document, folder, out)
     drawn = draw_report(document, (), out)
     if moved:
-        drawn = replace(drawn, artifacts={key: name for key, name in drawn.artifacts.items() if (out / name).is_file()})
+        there = {key: name for key, name in drawn.artifacts.items() if name == RESULT_FILE or (out / name).is_file()}
+        drawn = replace(drawn, artifacts=there)
     raw = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     if raw.get("artifacts") != drawn.artifacts or moved:
         raw["artifacts"] = dict(drawn.artifacts)

@@ -18,6 +18,8 @@ from vaecheck.tasks.gate_slack import slack
 
 INFINITE_WHERE_IDENTICAL = ("psnr_db", "psnr_border_db", "psnr_inside_db", "tiling_psnr_db")
 LEVEL = 0.05
+ENOUGH = 30
+"""Pictures from which on a paired difference that matters is hardly ever taken for chance."""
 RELIABILITY = ("ok", "unreliable", "unavailable")
 TAKE_OUT = "Mend that, or take the rule out: what was not measured does not pass."
 
@@ -163,7 +165,8 @@ def _against(pair: Pair, p_holm: float | None) -> Checked:
         remedy = "Measure both with the same pictures and options, and keep per_image.csv beside both results."
         return say("error", baseline, f"{told}; it cannot be judged: {why}", remedy), ""
     if rule.significant:
-        return _significance(say, baseline, worse, difference, p_holm, told), ""
+        check = _significance(say, baseline, worse, difference, p_holm, told)
+        return check, _power(check, worse, difference, sign)
     limits = [(outcome, amount.of(baseline)) for outcome, _, amount in amounts if amount is not None]
     for outcome, allowed in limits:
         if not worse <= allowed:
@@ -212,6 +215,17 @@ def _significance(
     if worse > 0 and p_holm < LEVEL and not low <= 0 <= high:
         return say("fail", baseline, f"{told}: more than chance explains")
     return say("pass", baseline, f"{told}: {'chance explains that' if worse > 0 else 'it is not worse'}")
+
+
+def _power(check: Check, worse: float, difference: Paired, sign: int) -> str:
+    """What few pictures could not have told, where a figure is worse and passes all the same."""
+    if check.outcome != "pass" or worse <= 0 or difference.ci95 is None or difference.n >= ENOUGH:
+        return ""
+    most = max(sign * bound for bound in difference.ci95)
+    return (
+        f"{check.table}: {difference.n} pictures tell little from chance: {check.metric} may be worse by "
+        f"{_digits(most, 3)} and pass; measure {ENOUGH} or more, or write {check.metric} = {{worse_by = ...}}"
+    )
 
 
 def _finding(found: Finding | None, name: str, rule: Diagnosis, failing: Sequence[str]) -> Check | None:

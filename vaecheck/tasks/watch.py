@@ -193,6 +193,7 @@ class _Watching:
             self._move(replace(known, step=step), checkpoint.name, checkpoint.stamp)
         else:
             self.copies[checkpoint.name] = checkpoint.stamp, known.sha256 or ""
+            self.listener.tell(f"{checkpoint.name} has the same weights as {known.name}: not evaluated again")
 
     def _move(self, known: Evaluation, name: str, stamp: str) -> None:
         kept = [one for one in self.history.evaluations if one.sha256 != known.sha256]

@@ -21,7 +21,7 @@ WORDS: Mapping[Outcome, str] = {"error": "Error", "fail": "Fail", "warn": "Warn"
 SYMBOLS: Mapping[Outcome, str] = {"error": "?", "fail": "✖", "warn": "▲", "pass": "✓"}
 LEVELS: Mapping[Outcome, Level] = {"error": "bad", "fail": "bad", "warn": "caution", "pass": "good"}
 
-_SAID: Mapping[Outcome, str] = {"error": "could not be judged", "fail": "broken", "warn": "near the limit"}
+_SAID: Mapping[Outcome, str] = {"error": "could not be judged", "fail": "broken", "warn": "warned of"}
 _STYLES = {"good": "bold green", "caution": "bold yellow", "bad": "bold red", "info": "bold"}
 _ROW_STYLES: dict[Outcome, str] = {"error": "bold red", "fail": "bold red", "warn": "yellow", "pass": ""}
 
@@ -75,7 +75,8 @@ def verdict(report: GateReport) -> Verdict:
         for outcome in _SAID
         if by[outcome]
     ]
-    kept = f"{len(by['pass']):,} of {figures.count(len(report.checks), 'rule')} kept"
+    held = len(by["pass"]) + len(by["warn"])
+    kept = f"{held:,} of {figures.count(len(report.checks), 'rule')} kept"
     sentence = "; ".join([*said, kept] if said else ["every rule is kept" if report.checks else "there is no rule"])
     return Verdict(f"{sentence[:1].upper()}{sentence[1:]} (exit code {report.exit_code}).", LEVELS[report.verdict])
 

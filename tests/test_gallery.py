@@ -108,7 +108,7 @@ def metric(name: str, better: str | None, values: dict[str, float]) -> PerImage:
         name,
         lambda _, reconstruction: torch.tensor([by_level[int(one[0, 0, 0])] for one in reconstruction]).double(),
         unit="",
-        better=better,  # type: ignore[arg-type]
+        better=better,
         definition="given",
     )
 

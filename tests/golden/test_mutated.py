@@ -58,9 +58,12 @@ def test_one_wrong_field_is_no_crash(path: Path) -> None:
             document = from_document(changed)
         except InputError:
             continue
+        screen = io.StringIO()
         try:
-            forms.show(document, Console(file=io.StringIO(), width=draw.choice((40, 80, 140))))
-            forms.to_markdown(document)
-            to_page(document)
+            forms.show(document, Console(file=screen, width=draw.choice((40, 80, 140))))
+            text, page = forms.to_markdown(document), to_page(document)
         except Exception as error:
             raise AssertionError(f"{'.'.join(map(str, where))} = {wrong!r} crashes") from error
+        assert screen.getvalue().strip()
+        assert text.startswith("# ")
+        assert page.lower().startswith("<!doctype html>")

@@ -54,7 +54,7 @@ def _card(ref: str) -> VAECard:
 def _measure(name: str, value: float | None, better: str | None, **more: object) -> Measure:
     unit = "dB" if name.endswith("_db") else ""
     ci95 = None if value is None else (value * 0.95, value * 1.05)
-    return Measure(name, value, unit, better, 64, f"definition of {name}", ci95=ci95, **more)  # type: ignore[arg-type]
+    return Measure(name, value, unit, better, 64, f"definition of {name}", ci95=ci95, **more)
 
 
 def _contest(name: str, values: tuple[float | None, ...], better: str | None, winner: str) -> Contest:

@@ -101,7 +101,7 @@ def open_page(browser: Browser, files: Callable[[str], Path]) -> Iterator[Open]:
             asked.append(request.url)
 
     def opened(kind: str, width: int = 1100, **options: object) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))

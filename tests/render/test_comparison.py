@@ -27,7 +27,7 @@ NASTY = ("a|b<script>.ckpt", "[/red]broken", "日本/vae\x1b[31m")
 def printed(document: Comparison, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, no_color=True)
     show(document, console)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    text: str = console.file.getvalue()
     return text
 
 

@@ -49,7 +49,7 @@ def printed(history: History, width: int, encoding: str = "utf-8") -> str:
     buffer = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     show(history, Console(file=buffer, width=width, force_terminal=False))
     buffer.flush()
-    return buffer.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined,no-any-return]
+    return buffer.buffer.getvalue().decode(encoding)
 
 
 @pytest.mark.parametrize("width", [40, 80, 132, 200])

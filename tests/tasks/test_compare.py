@@ -114,9 +114,9 @@ def test_originals_go_through_the_networks_once(pictures: str, monkeypatch: pyte
     build = EfficientNetLite0.__init__
 
     def counting(self: EfficientNetLite0, *arguments: object) -> None:
-        build(self, *arguments)  # type: ignore[arg-type]
+        build(self, *arguments)
         network = self._network
-        self._network = lambda images: (seen.append(len(images)), network(images))[1]  # type: ignore[func-returns-value]
+        self._network = lambda images: (seen.append(len(images)), network(images))[1]
 
     monkeypatch.setattr(EfficientNetLite0, "__init__", counting)
     settings = replace(PIXELS, metrics=("fd_efficientnet_lite0",))
@@ -296,7 +296,7 @@ def test_vaes_that_do_not_fit_at_once_are_told_what_to_do(pictures: str, monkeyp
     def full(ref: str, **options: object) -> object:
         if ref == stub("noisy"):
             raise MemoryError
-        return load_vae(ref, **options)  # type: ignore[arg-type]
+        return load_vae(ref, **options)
 
     monkeypatch.setattr(opening, "load_vae", full)
     with pytest.raises(SetupError, match="2 VAEs do not fit") as caught:

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vae": {"pixels", "results", "hub_errors", "deadline", "errors"},
     "metrics": {"pixels", "weights", "protocols", "results", "vae", "errors"},
     "probes": {"images", "vae", "metrics", "pixels", "results", "errors"},
-    "train": {"pipeline", "images", "pixels", "vae", "metrics", "results", "errors"},
+    "train": {"pipeline", "images", "pixels", "vae", "metrics", "weights", "results", "errors"},
     "weights": {"deadline", "errors"},
     "hub_errors": {"errors"},
     "deadline": set(),

@@ -8,12 +8,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -98,9 +98,21 @@ class Rate(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
+class Progresses(Progress):
+    """Progress bars, and under them what else is to be seen while they run."""
+
+    below: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below is not None:
+            yield self.below
+
+
 @contextmanager
 def listening(out: Path | None = None) -> Iterator[Listener]:
     """Progress bars on stderr, which vanish when it is no terminal. An `out` that cannot be written ends it now."""
+    from vaecheck.render.training import Course
     from vaecheck.tasks.settings import Listener
 
     if out is not None:
@@ -116,7 +128,7 @@ def listening(out: Path | None = None) -> Iterator[Listener]:
     )
     with (
         contextlib.redirect_stdout(sys.stderr),  # what a user's own model prints is no part of the result
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        Progresses(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         current: list[TaskID] = []
         downloads: dict[str, TaskID] = {}
@@ -139,7 +151,15 @@ def listening(out: Path | None = None) -> Iterator[Listener]:
         def tell(text: str) -> None:
             console.print(escape(text), highlight=False, soft_wrap=True)
 
-        yield Listener(start, advance, warn, tell, download)
+        course = Course()
+
+        def figures(step: int, steps: int, means: Mapping[str, float]) -> None:
+            course.add(step, steps, means)
+            progress.below = course.table()
+            if progress.disable:
+                tell(course.line())
+
+        yield Listener(start, advance, warn, tell, figures, download)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from vaecheck.metrics.kl import KL
 from vaecheck.metrics.latent import LatentMoments
 from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.perceptual import (
+    LPIPS_WEIGHTS,
     EfficientNetLite0,
     FeatureExtractor,
     Inception,
@@ -38,7 +39,6 @@ from vaecheck.results.types import Better, Measure, VAECard
 
 Network = TypeVar("Network", bound=FeatureExtractor | LPIPSDistance)
 
-LPIPS_WEIGHTS: dict[LPIPSNet, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 INCEPTION = ("rfid", "kid")
 EFFICIENTNET = "fd_efficientnet_lite0"
 PYTORCH_FID = "fd_pytorch_fid"

@@ -30,6 +30,8 @@ from vaecheck.pixels import to_pixels
 from vaecheck.vae.pickles import reason_of
 
 LPIPSNet = Literal["alex", "vgg", "squeeze"]
+LPIPS_WEIGHTS: dict[LPIPSNet, str] = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+"""The backbone's weights, by their names in vaecheck.weights."""
 
 INCEPTION_SIDE = 299
 EFFICIENTNET_SIDE = 224
@@ -160,7 +162,7 @@ class EfficientNetLite0(FeatureExtractor):
         path = efficientnet_lite0_path()
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        model = _efficientnet(path).to(device)
+        model = efficientnet_lite0(path).to(device)
 
         def network(images: Tensor) -> Tensor:
             side = (EFFICIENTNET_SIDE, EFFICIENTNET_SIDE)
@@ -197,7 +199,7 @@ class LPIPSDistance:
         self.sha256 = sha256
         self.published = published
         self.device = torch.device(device)
-        model: Any = _lpips_model(net, path).to(self.device).to(memory_format=torch.channels_last)
+        model: Any = lpips_network(net, path).to(self.device).to(memory_format=torch.channels_last)
         self._scaling, self._backbone, self._heads = model.scaling_layer, model.net, model.lins
         self._remembered = WeakTensorKeyDictionary()
 
@@ -316,7 +318,8 @@ def _inception_trunk(path: Path) -> nn.Module:
     return nn.Sequential(*layers_up_to_pooling).to(memory_format=torch.channels_last)
 
 
-def _efficientnet(path: Path) -> nn.Module:
+def efficientnet_lite0(path: Path) -> nn.Module:
+    """EfficientNet-Lite0 in evaluation, its BatchNorms folded; without gradients by its weights."""
     from efficientnet_lite_pytorch import EfficientNet
 
     model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
@@ -340,7 +343,8 @@ def _fold(parent: nn.Module, conv: str, batch_norm: str) -> None:
     setattr(parent, batch_norm, nn.Identity())
 
 
-def _lpips_model(net: LPIPSNet, path: Path) -> nn.Module:
+def lpips_network(net: LPIPSNet, path: Path) -> nn.Module:
+    """The lpips package's network on a backbone read from `path`; pixels in [-1, 1]. Raises WeightsError."""
     import lpips
 
     with warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Listener:
-    """How a task tells the person at the terminal what it is doing; every call is optional."""
+    """How a task tells the person at the terminal what it is doing; every call is optional.
+
+    figures: of a training, at a step of so many.
+    """
 
     start: Callable[[str, int | None], None] = lambda title, total: None
     advance: Callable[[int], None] = lambda images: None
     warn: Callable[[str], None] = lambda text: None
     tell: Callable[[str], None] = lambda text: None
+    figures: Callable[[int, int, Mapping[str, float]], None] = lambda step, steps, means: None
     download: Callable[[str, int, int | None], None] | None = None
 
 

@@ -1,18 +1,35 @@
-"""TOML -> VAERecipe: a file of the user's, or one of the bundled recipes by name."""
+"""TOML -> a recipe: a file of the user's, or one of the bundled recipes by name."""
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from vaecheck.errors import InputError
-from vaecheck.train.vae import Stage, VAERecipe
+from vaecheck.metrics.perceptual import LPIPS_WEIGHTS
+from vaecheck.train.crops import Stage
+from vaecheck.train.loop import PRECISIONS
+from vaecheck.train.losses import DISCRIMINATOR_LOSSES
+from vaecheck.train.vae import Loss, Training, VAERecipe
 from vaecheck.vae.kl_f8 import KLConfig
 
-SECTIONS = {"picture_side", "model", "loss", "training", "stages"}
+SECTIONS = ("picture_side", "model", "loss", "training", "stages")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "lpips_net": tuple(LPIPS_WEIGHTS),
+    "adversarial_loss": tuple(DISCRIMINATOR_LOSSES),
+    "schedule": ("cosine", "constant"),
+    "precision": PRECISIONS,
+    "prediction": ("epsilon", "v_prediction", "flow"),
+    "posterior": ("sample", "mode"),
+}
+MAY_BE_NEGATIVE = {"seed"}
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -30,8 +47,50 @@ def bundled() -> list[str]:
 
 def load_config(name_or_file: str) -> TrainConfig:
     """Read a recipe; InputError names the key that is unknown, missing or of the wrong kind."""
+    document = read_toml(name_or_file)
+    if unknown := sorted(set(document) - set(SECTIONS)):
+        raise InputError(
+            f"{name_or_file} has the unknown sections {', '.join(unknown)}",
+            hint=f"There are: {', '.join(sorted(SECTIONS))}.",
+        )
+    stages = document.get("stages", ())
+    if not stages or not isinstance(stages, list):
+        raise InputError(f"{name_or_file} has no [[stages]]", hint="Give at least one with crop, batch_size and steps.")
+    side = document.get("picture_side", 256)
+    recipe = VAERecipe(
+        model=record(KLConfig, document["model"], f"{name_or_file} [model]") if "model" in document else None,
+        stages=tuple(record(Stage, stage, f"{name_or_file} [[stages]]") for stage in stages),
+        loss=record(Loss, document.get("loss", {}), f"{name_or_file} [loss]"),
+        training=record(Training, document.get("training", {}), f"{name_or_file} [training]"),
+    )
+    check(recipe, side, recipe.model.f if recipe.model else 1, name_or_file)
+    return TrainConfig(side, recipe)
+
+
+def check(recipe: VAERecipe, picture_side: Any, f: int, source: str) -> None:
+    """Raises InputError for what cannot be trained. f: of the model."""
+    for stage in recipe.stages:
+        fits = isinstance(picture_side, int) and not stage.crop % f and stage.crop <= picture_side
+        if not fits or min(stage.crop, stage.batch_size, stage.steps) < 1:
+            raise InputError(
+                f"{source}: a stage of {stage.steps} steps on {stage.batch_size} crops of {stage.crop} does not fit "
+                f"pictures of side {picture_side} and f = {f}",
+                hint=f"crop must be a multiple of {f}, at most picture_side; the numbers must be positive.",
+            )
+    loss = recipe.loss
+    if not (loss.l1 or loss.l2 or loss.perceptual):
+        raise InputError(f"{source}: nothing in [loss] asks for a reconstruction", hint="Give l1, l2 or perceptual.")
+    if loss.adversarial and loss.adversarial_start >= recipe.steps:
+        raise InputError(
+            f"{source}: the discriminator starts at step {loss.adversarial_start} of {recipe.steps}",
+            hint="Set adversarial = 0, or an earlier adversarial_start.",
+        )
+
+
+def read_toml(name_or_file: str) -> dict[str, Any]:
+    """The document of a file, or of a bundled recipe by its name. Raises InputError."""
     if name_or_file in bundled():
-        text = (_folder() / f"{name_or_file}.toml").read_text()
+        text = (_folder() / f"{name_or_file}.toml").read_text(encoding="utf-8")
     else:
         path = Path(name_or_file)
         if not path.is_file():
@@ -39,51 +98,56 @@ def load_config(name_or_file: str) -> TrainConfig:
                 f"--config {name_or_file} is neither a file nor a bundled recipe",
                 hint=f"The bundled recipes are: {', '.join(bundled())}.",
             )
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{name_or_file} cannot be read as text: {error}", hint="Give a TOML file.") from error
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name_or_file} is no TOML: {error}", hint="Mend the line it names.") from error
-    return _config(document, name_or_file)
 
 
-def _config(document: dict[str, Any], source: str) -> TrainConfig:
-    if unknown := sorted(set(document) - SECTIONS):
-        raise InputError(
-            f"{source} has the unknown sections {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(SECTIONS))}."
-        )
-    model = dict(document.get("model", {}))
-    if "block_out_channels" in model:
-        model["block_out_channels"] = tuple(model["block_out_channels"])
-    stages = tuple(_build(Stage, stage, f"{source} [[stages]]") for stage in document.get("stages", ()))
-    if not stages:
-        raise InputError(f"{source} has no [[stages]]", hint="Give at least one with crop, batch_size and steps.")
-    rest = {**document.get("loss", {}), **document.get("training", {})}
-    recipe = _build(
-        VAERecipe, {"model": _build(KLConfig, model, f"{source} [model]"), "stages": stages, **rest}, source
-    )
-    side = int(document.get("picture_side", 256))
-    multiple = recipe.model.f
-    for stage in stages:
-        if stage.crop % multiple or stage.crop > side or min(stage.crop, stage.batch_size, stage.steps) < 1:
-            raise InputError(
-                f"{source}: a stage of {stage.steps} steps on {stage.batch_size} crops of {stage.crop} does not fit "
-                f"pictures of side {side} and f = {multiple}",
-                hint=f"crop must be a multiple of {multiple}, at most picture_side; the numbers must be positive.",
-            )
-    return TrainConfig(side, recipe)
-
-
-def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
-    known = {field.name for field in fields(kind)}
-    if unknown := sorted(set(values) - known):
+def record(kind: type[Record], values: Any, where: str) -> Record:
+    """The frozen record of these values. Raises InputError for keys and values that it does not take."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where} is {values!r}, no table", hint="Write it as a section of keys.")
+    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(known)):
         raise InputError(
             f"{where} has the unknown keys {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(known))}."
         )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"{where}: {error}", hint="Give the keys it names.") from error
+    if missing := [name for name, one in known.items() if one.default is MISSING and name not in values]:
+        raise InputError(f"{where} lacks {', '.join(missing)}", hint="Give the keys it names.")
+    hints = get_type_hints(kind)
+    return kind(**{name: _value(name, value, hints[name], where) for name, value in values.items()})
+
+
+def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
+    """The value in the type of its field. Raises InputError."""
+    kinds = getattr(wanted, "__args__", (wanted,)) if not str(wanted).startswith("tuple") else (tuple,)
+    choices = CHOICES.get(name)
+    if choices is not None:
+        if value in choices:
+            return value
+        raise InputError(f"{where}: {name} = {value!r}", hint=f"Give one of {', '.join(choices)}.")
+    if tuple in kinds:
+        if isinstance(value, list) and value and all(_is_number(entry) for entry in value):
+            return tuple(value)
+        raise InputError(f"{where}: {name} = {value!r} is no list of numbers", hint=f"Try {name} = [1, 2].")
+    if bool in kinds:
+        right, word = isinstance(value, bool), "true or false"
+    elif float in kinds:
+        right, word = _is_number(value), "a number, not below 0"
+    else:
+        right, word = _is_number(value) and isinstance(value, int), "a whole number, not below 0"
+    if not right or (bool not in kinds and name not in MAY_BE_NEGATIVE and "factor" not in name and value < 0):
+        raise InputError(f"{where}: {name} = {value!r} is not {word}", hint=f"Give {word}.")
+    return float(value) if float in kinds and bool not in kinds else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _folder() -> Any:

@@ -1,220 +1,291 @@
-"""Train a small KL autoencoder on pictures held in memory: the recipe behind kl-f8-tiny.
+"""Train a KL autoencoder: the loss of Rombach et al. 2022 (appendix G), every term of it, one step at a time.
 
-The loss is that of Rombach et al. 2022 (appendix G) without its perceptual and adversarial terms:
-reconstruction, summed over the picture, plus the KL weight times the KL summed over the latents, both
-averaged over the batch. Here the total is divided by the picture's number of values, so that learning
-rates and gradient clipping mean the same at every crop size.
+    reconstruction = l1 |x - y| + l2 (x - y)^2 + perceptual d(x, y), summed over the picture
+    nll            = reconstruction / exp(s) + s, s a learned log-variance, or 0
+    loss           = nll + kl KL(q(z|x), N(0, I)) + adversarial lambda g
 
-Why stages: small crops give many independent pictures per second of CPU time, but GroupNorm takes its
-statistics over the whole input, and those of a 64-pixel crop are not those of a picture. So training
-begins with small crops and ends with large ones.
+averaged over the batch, with lambda as in `losses.adaptive_weight`. The total is divided by the picture's number of
+values, so that learning rates and gradient clipping mean the same at every crop size.
 
-Why batches are drawn from (seed, step): a run that was killed and resumed sees exactly the pictures
-that it would have seen, without a sampler's state in the checkpoint.
+Why stages: small crops give many independent pictures per second of CPU time, but GroupNorm takes its statistics over
+the whole input, and those of a 64-pixel crop are not those of a picture. So training begins with small crops and ends
+with large ones.
+
+Why lambda is taken over all processes: latent diffusion's own code has one for each, of its share of the batch. Here
+the two gradients that it compares are averaged first, so that it does not depend on how many there are.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaecheck.errors import InputError
 from vaecheck.metrics.kl import kl_nats
-from vaecheck.pixels import to_pixels
-from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
+from vaecheck.train import autoencoder, losses
+from vaecheck.train.autoencoder import RoundTrip, Trainable
+from vaecheck.train.crops import Pictures, Stage, crops, stage_at
+from vaecheck.train.discriminator import PatchDiscriminator
+from vaecheck.train.loop import Machine, Schedule, Stateful, averaged, generator
+from vaecheck.vae.kl_f8 import KLConfig
 from vaecheck.vae.protocol import Posterior
-
-CHECKPOINT = "checkpoint.pt"
-GRADIENT_NORM_LIMIT = 1.0
 
 
 @dataclass(frozen=True)
-class Stage:
-    """`steps` optimiser steps on `batch_size` random crops of `crop` x `crop` pixels."""
+class Loss:
+    """The weights of the loss; see the module.
 
-    crop: int
-    batch_size: int
-    steps: int
+    l1, l2: of the absolute and of the squared error. perceptual: of LPIPS, or of what stands in for it. lpips_net: its
+    backbone. kl: of the KL, a sum over the latents.
+    adversarial: of the generator's loss, times the adaptive weight. adversarial_loss: "hinge" or "vanilla".
+    adversarial_start: the step from which the discriminator is there. adaptive_limit: the largest adaptive weight.
+    learned_log_variance: whether s is learned.
+    latent_noise: the decoder gets latents + this share of their deviation of noise (Yang et al. 2025, l-DeTok).
+    equivariance: the share of steps whose latents are rotated and scaled down, the picture to reconstruct with them
+    (Kouzelis et al. 2025, EQ-VAE, equation 5).
+    """
+
+    l1: float = 1.0
+    l2: float = 0.0
+    perceptual: float = 0.0
+    lpips_net: str = "vgg"
+    kl: float = 1e-6
+    adversarial: float = 0.0
+    adversarial_loss: str = "hinge"
+    adversarial_start: int = 0
+    adaptive_limit: float = losses.ADAPTIVE_LIMIT
+    learned_log_variance: bool = False
+    latent_noise: float = 0.0
+    equivariance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights are moved.
+
+    schedule: "cosine" or "constant". ema_decay: of the moving average of the weights, which is what is saved; 0 saves
+    the weights themselves. clip: the largest norm of the gradient. betas: of AdamW.
+    precision: "float32" or "bfloat16", the type of the convolutions; None is what accelerate was launched with.
+    discriminator_layers, discriminator_width: of the PatchGAN.
+    """
+
+    learning_rate: float = 1e-3
+    warmup_steps: int = 500
+    schedule: str = "cosine"
+    betas: tuple[float, float] = (0.9, 0.99)
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    precision: str | None = None
+    discriminator_layers: int = 3
+    discriminator_width: int = 64
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class VAERecipe:
-    """Everything that decides the weights, but the pictures.
+    """Everything that decides the weights, but the pictures. model: None where a loaded VAE is trained on."""
 
-    l1, l2, kl: weights of the absolute error, the squared error and the KL (sums; see the module).
-    ema_decay: of the exponential moving average of the weights, which is what is saved.
-    autocast: "bfloat16" or "float32", the type of the convolutions while training.
-    """
-
-    model: KLConfig
+    model: KLConfig | None
     stages: tuple[Stage, ...]
-    l1: float = 1.0
-    l2: float = 0.0
-    kl: float = 1e-6
-    learning_rate: float = 1e-3
-    warmup_steps: int = 500
-    ema_decay: float = 0.999
-    autocast: str = "float32"
-    seed: int = 0
+    loss: Loss = Loss()
+    training: Training = Training()
 
     @property
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
-    def stage_at(self, step: int) -> Stage:
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage
-            step -= stage.steps
-        return self.stages[-1]
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017)."""
-        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        return self.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
 
 @dataclass(frozen=True)
-class Progress:
-    """What the last steps did: means since the last report."""
+class Batch:
+    """pixels (b, 3, crop, crop); noise for the posterior and for `latent_noise`, (b, C, h, w); how the latents are
+    turned (quarter turns) and scaled (to this side; None: not at all)."""
 
-    step: int
-    steps: int
-    means: dict[str, float] = field(default_factory=dict)
-
-
-def train_vae(
-    recipe: VAERecipe,
-    pictures: Sequence[Tensor],
-    out: Path,
-    *,
-    save_every: float = 60.0,
-    report_every: int = 100,
-    report: Callable[[Progress], None] = lambda progress: None,
-) -> KLAutoencoder:
-    """Train to the recipe's last step and return the averaged weights, which are also saved in `out`.
-
-    pictures: uint8 (3, H, W), each at least as large as the largest crop.
-    out: holds checkpoint.pt, from which a run goes on, and the averaged weights so far in diffusers' format, which
-    `watch` evaluates; both are written every `save_every` seconds.
-    """
-    largest = max(stage.crop for stage in recipe.stages)
-    if not pictures or min(min(picture.shape[1:]) for picture in pictures) < largest:
-        raise InputError(f"training needs pictures of at least {largest} x {largest}", hint="Resize them first.")
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    model = KLAutoencoder(recipe.model).to(memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        model,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema_decay),  # type: ignore[no-untyped-call]
-    )
-    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
-    made_with = json.dumps({"recipe": asdict(recipe), "pictures": len(pictures)}, sort_keys=True)
-    first = _resume(out / CHECKPOINT, made_with, parts)
-
-    saved, sums, since = time.monotonic(), dict[str, float](), 0
-    for step in range(first, recipe.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate_at(step)
-        losses = _step(model, optimiser, recipe, _crops(pictures, recipe, step), step)
-        average.update_parameters(model)
-        since += 1
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value
-        if (step + 1) % report_every == 0:
-            report(Progress(step + 1, recipe.steps, {name: value / since for name, value in sums.items()}))
-            sums, since = {}, 0
-        if time.monotonic() - saved > save_every:
-            _save(out / CHECKPOINT, step + 1, made_with, parts)
-            _averaged(average, recipe).save(out)
-            saved = time.monotonic()
-    _save(out / CHECKPOINT, recipe.steps, made_with, parts)
-    trained = _averaged(average, recipe)
-    trained.save(out)
-    return trained
+    pixels: Tensor
+    noise: Tensor
+    more_noise: Tensor
+    turns: int = 0
+    side: int | None = None
 
 
-def _averaged(average: torch.optim.swa_utils.AveragedModel, recipe: VAERecipe) -> KLAutoencoder:
-    model = KLAutoencoder(recipe.model).eval()
-    model.load_state_dict(average.module.state_dict())
-    return model
+class VAETrainee:
+    """A VAE, its discriminator where it has one, their optimisers, and the moving average of the VAE."""
+
+    def __init__(
+        self,
+        recipe: VAERecipe,
+        trainable: Trainable,
+        pictures: Pictures,
+        machine: Machine,
+        perceptual: losses.PerceptualDistance | None = None,
+    ) -> None:
+        """perceptual: must be there where the recipe gives it a weight."""
+        self.recipe, self.steps = recipe, recipe.steps
+        self._trainable, self._pictures, self._machine, self._perceptual = trainable, pictures, machine, perceptual
+        self._is_new = recipe.model is not None
+        training, loss, device = recipe.training, recipe.loss, machine.device
+        trainable.module.to(device)
+        self._average = averaged(trainable.module, training.ema_decay)
+        self._last_layer = trainable.last_layer if loss.adversarial else None
+        self._log_variance = nn.Parameter(torch.zeros((), device=device), requires_grad=loss.learned_log_variance)
+        self._round_trip = machine.prepare(RoundTrip(trainable))
+        self._tuned = [p for p in trainable.module.parameters() if p.requires_grad]
+        learned = [*self._tuned, *([self._log_variance] if loss.learned_log_variance else [])]
+        self._optimiser = _optimiser(learned, training)
+        self._schedule = Schedule(training.learning_rate, training.warmup_steps, recipe.steps, training.schedule)
+        self._parts: dict[str, Stateful] = {
+            "model": trainable.module,
+            "average": self._average,
+            "optimiser": self._optimiser,
+            "log_variance": nn.ParameterList([self._log_variance]),
+        }
+        if loss.adversarial:
+            bare = PatchDiscriminator(training.discriminator_layers, training.discriminator_width)
+            self._discriminator = machine.prepare(bare.to(device))
+            self._discriminator_optimiser = _optimiser(list(bare.parameters()), training)
+            self._parts |= {"discriminator": bare, "discriminator_optimiser": self._discriminator_optimiser}
+
+    def made_with(self) -> Mapping[str, Any]:
+        recipe = asdict(self.recipe)
+        recipe["training"]["precision"] = self._machine.precision
+        perceptual = self._perceptual.name if self._perceptual and self.recipe.loss.perceptual else None
+        return {
+            "recipe": recipe,
+            "pictures": self._pictures.fingerprint,
+            "perceptual": perceptual,
+            "tuned": None if self._is_new else len(self._trainable.tuned),
+        }
+
+    def parts(self) -> Mapping[str, Stateful]:
+        return self._parts
+
+    def save(self, folder: Path) -> None:
+        autoencoder.save(self.averaged(), folder)
+
+    def averaged(self) -> Any:
+        """The module with the averaged weights, which is what is saved."""
+        return self._average.module.eval()
+
+    def batch(self, step: int) -> Batch:
+        stage, seed = stage_at(self.recipe.stages, step), self.recipe.training.seed
+        share = self._machine.share(stage.batch_size)
+        side = stage.crop // self._trainable.f
+        draw = generator(seed, step, stream=1)
+        noise, more = torch.randn(2, stage.batch_size, self._trainable.latent_channels, side, side, generator=draw)
+        turns, smaller = 0, None
+        if self.recipe.loss.equivariance:
+            chance, turn, scale = torch.rand(3, generator=generator(seed, step, stream=2)).tolist()
+            if chance < self.recipe.loss.equivariance:
+                turns, smallest = int(4 * turn), max(1, math.ceil(side / 4))
+                smaller = smallest + int(scale * (side - smallest + 1))
+        pixels = crops(self._pictures, stage, seed, step, share)
+        return Batch(pixels, noise[share], more[share], turns, smaller)
+
+    def step(self, step: int, batch: Batch) -> Mapping[str, float | Tensor]:
+        loss, machine = self.recipe.loss, self._machine
+        pixels = batch.pixels.to(machine.device, non_blocking=True)
+        change, target = _changes(batch, loss.latent_noise, pixels, self._trainable.f)
+        adversarial = loss.adversarial > 0 and step >= loss.adversarial_start
+        self._schedule.set(self._optimiser, step)
+        with machine.autocast():
+            noise = batch.noise.to(machine.device, non_blocking=True)
+            reconstruction, mean, log_var = self._round_trip(pixels, noise, change)
+        figures = self._generator_step(target, reconstruction, Posterior(mean, log_var), adversarial)
+        if adversarial:
+            figures |= self._discriminator_step(step, target, reconstruction.detach())
+        self._average.update_parameters(self._trainable.module)
+        return figures
+
+    def _generator_step(
+        self, original: Tensor, reconstruction: Tensor, posterior: Posterior, adversarial: bool
+    ) -> dict[str, float | Tensor]:
+        loss = self.recipe.loss
+        values = original[0].numel()
+        error = reconstruction - original
+        l1, l2 = error.abs().mean(), error.square().mean()
+        figures: dict[str, float | Tensor] = {"l1": l1, "psnr_of_mean_mse_db": 10 * torch.log10(4 / l2.detach())}
+        total = loss.l1 * l1 + loss.l2 * l2
+        if loss.perceptual and self._perceptual:
+            figures[self._perceptual.name] = distance = self._perceptual(original, reconstruction).mean()
+            total = total + loss.perceptual * distance
+        nll = values * (total / self._log_variance.exp() + self._log_variance)
+        kl = kl_nats(posterior).mean() if posterior.log_var is not None else torch.zeros((), device=nll.device)
+        whole = nll + loss.kl * kl
+        if adversarial:
+            term, more = self._adversarial(nll, reconstruction)
+            whole = whole + term
+            figures |= more
+        self._optimiser.zero_grad(set_to_none=True)
+        self._machine.backward(whole / values)
+        if self._log_variance.grad is not None:  # it is no part of the module that averages its gradients
+            self._log_variance.grad = self._machine.mean(self._log_variance.grad)
+        figures |= {
+            "loss": whole / values,
+            "nll": nll / values,
+            "kl_nats_per_element": kl / posterior.mean[0].numel(),
+            "latent_std": posterior.mean.detach().std(),
+            "latent_max": posterior.mean.detach().abs().max(),
+            "gradient_norm": nn.utils.clip_grad_norm_(self._tuned, self.recipe.training.clip),
+        }
+        if posterior.log_var is not None:
+            figures["posterior_std"] = posterior.log_var.detach().exp().mean().sqrt()
+        if loss.learned_log_variance:
+            figures["log_variance"] = self._log_variance
+        self._optimiser.step()
+        return figures
+
+    def _adversarial(self, nll: Tensor, reconstruction: Tensor) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """The generator's adversarial loss with its weights."""
+        assert self._last_layer is not None
+        bare = self._machine.bare(self._discriminator).requires_grad_(False)
+        with self._machine.autocast():
+            generated = losses.of_generator(bare(reconstruction).float())
+        bare.requires_grad_(True)
+        by_layer = losses.gradients_by(self._last_layer, [nll, generated])
+        by_nll, by_generated = (self._machine.mean(gradient) for gradient in by_layer)
+        weight = losses.adaptive_weight(by_nll, by_generated, self.recipe.loss.adaptive_limit)
+        figures: dict[str, float | Tensor] = {"generator_loss": generated, "adaptive_weight": weight}
+        return self.recipe.loss.adversarial * weight * generated, figures
+
+    def _discriminator_step(self, step: int, original: Tensor, reconstruction: Tensor) -> dict[str, float | Tensor]:
+        self._schedule.set(self._discriminator_optimiser, step)
+        with self._machine.autocast():
+            real, fake = self._discriminator(original).float(), self._discriminator(reconstruction).float()
+        loss = losses.DISCRIMINATOR_LOSSES[self.recipe.loss.adversarial_loss](real, fake)
+        self._discriminator_optimiser.zero_grad(set_to_none=True)
+        self._machine.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self._discriminator.parameters(), self.recipe.training.clip)
+        self._discriminator_optimiser.step()
+        return {
+            "discriminator_loss": loss,
+            "logits_real": real.mean(),
+            "logits_fake": fake.mean(),
+            "discriminator_gradient_norm": norm,
+        }
 
 
-def _step(
-    model: nn.Module, optimiser: torch.optim.Optimizer, recipe: VAERecipe, pixels: Tensor, step: int
-) -> dict[str, float]:
-    generator = torch.Generator().manual_seed(_draw_seed(recipe.seed, step, stream=1))
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.autocast == "bfloat16"):
-        posterior = model.encode(pixels)  # type: ignore[operator]
-        posterior = Posterior(posterior.mean.float(), posterior.log_var.float())
-        latents = posterior.sample(torch.randn(posterior.mean.shape, generator=generator))
-        reconstruction = model.decode(latents)  # type: ignore[operator]
-    error = reconstruction.float() - pixels
-    l1, l2 = error.abs().mean(), error.square().mean()
-    kl = kl_nats(posterior).mean()
-    loss = recipe.l1 * l1 + recipe.l2 * l2 + recipe.kl * kl / pixels[0].numel()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    gradient_norm = nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM_LIMIT)
-    optimiser.step()
-    return {
-        "loss": loss.item(),
-        "l1": l1.item(),
-        "psnr_of_mean_mse_db": 10 * math.log10(4 / l2.item()),
-        "kl_nats_per_element": kl.item() / posterior.mean[0].numel(),
-        "posterior_std": (0.5 * posterior.log_var).exp().mean().item() if posterior.log_var is not None else 0.0,
-        "latent_std": posterior.mean.std().item(),
-        "gradient_norm": gradient_norm.item(),
-    }
+def _optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=training.learning_rate, betas=training.betas, weight_decay=0.0)
 
 
-def _crops(pictures: Sequence[Tensor], recipe: VAERecipe, step: int) -> Tensor:
-    """Random pictures, windows and mirror images for one step -> pixels (B, 3, crop, crop)."""
-    stage = recipe.stage_at(step)
-    draw = torch.Generator().manual_seed(_draw_seed(recipe.seed, step, stream=0))
-    crops = []
-    for index in torch.randint(len(pictures), (stage.batch_size,), generator=draw).tolist():
-        picture = pictures[index]
-        top, left = (int(torch.randint(side - stage.crop + 1, (), generator=draw)) for side in picture.shape[1:])
-        crop = picture[:, top : top + stage.crop, left : left + stage.crop]
-        crops.append(crop.flip(2) if torch.rand((), generator=draw) < 0.5 else crop)
-    return to_pixels(torch.stack(crops)).contiguous(memory_format=torch.channels_last)
+def _changes(batch: Batch, latent_noise: float, pixels: Tensor, f: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """What is done to the latents before they are decoded, and the picture that they then stand for."""
+
+    def change(latents: Tensor) -> Tensor:
+        if latent_noise:
+            noise = batch.more_noise.to(latents.device, non_blocking=True)
+            latents = latents + latent_noise * latents.detach().std() * noise
+        return _turned(latents, batch.turns, batch.side)
+
+    return change, _turned(pixels, batch.turns, batch.side and batch.side * f)
 
 
-def _draw_seed(seed: int, step: int, *, stream: int) -> int:
-    return (seed << 40) + (step << 1) + stream
-
-
-def _resume(path: Path, made_with: str, parts: dict[str, Any]) -> int:
-    """Load every part in place and return the number of steps done; 0 where there is no checkpoint.
-
-    Raises InputError for the checkpoint of another recipe: going on would give weights of neither.
-    """
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    if state["made_with"] != made_with:
-        raise InputError(
-            f"{path} comes from another recipe or another number of pictures",
-            hint="Give the recipe and the pictures it was begun with, or another --out.",
-        )
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return int(state["step"])
-
-
-def _save(path: Path, step: int, made_with: str, parts: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(
-        {"step": step, "made_with": made_with, **{name: part.state_dict() for name, part in parts.items()}}, temporary
-    )
-    temporary.replace(path)
+def _turned(values: Tensor, turns: int, side: int | None) -> Tensor:
+    if side is not None and side != values.shape[-1]:
+        values = F.interpolate(values, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return values.rot90(turns, (2, 3)) if turns else values

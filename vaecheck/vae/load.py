@@ -47,10 +47,10 @@ def load_vae(
         raise InputError(f"a scaling factor of {scaling_factor} scales nothing", hint="Give a finite number, not 0.")
     if shift_factor is not None and not math.isfinite(shift_factor):
         raise InputError(f"a shift factor of {shift_factor} shifts to nowhere", hint="Give a finite number.")
-    adapted = _adapted(ref, offline)
+    model = adapted(ref, offline=offline)
     if scaling_factor is not None or shift_factor is not None:
-        adapted = _settled(adapted, _given(ref, adapted.scaling, scaling_factor, shift_factor))
-    return LoadedVAE(ref, adapted, device, dtype)
+        model = _settled(model, _given(ref, model.scaling, scaling_factor, shift_factor))
+    return LoadedVAE(ref, model, device, dtype)
 
 
 def _given(ref: str, shipped: LatentScaling, factor: float | None, shift: float | None) -> LatentScaling:
@@ -65,7 +65,8 @@ def _given(ref: str, shipped: LatentScaling, factor: float | None, shift: float 
     return LatentScaling(factor, shift, source=GIVEN)
 
 
-def _adapted(ref: str, offline: bool) -> Adapted:
+def adapted(ref: str, *, offline: bool = False) -> Adapted:
+    """The model that `ref` names, in float32, not probed. Raises as `load_vae` does."""
     if ref in ALIASES:
         return _from_alias(ref, offline)
     if not ref.strip():
@@ -123,19 +124,19 @@ def _from_alias(name: str, offline: bool) -> Adapted:
     hub_id = HubId.parse(alias.target)
     if hub_id is None:
         raise SetupError(f"{name} is on no hub: its authors publish it at {alias.target}", hint=UNPACKED)
-    adapted = _from_hub(hub_id, offline)
-    if not adapted.scaling.known and alias.scaling_factor is not None:
-        return _settled(adapted, LatentScaling(alias.scaling_factor, source="the publisher's own config"))
-    return adapted
+    found = _from_hub(hub_id, offline)
+    if not found.scaling.known and alias.scaling_factor is not None:
+        return _settled(found, LatentScaling(alias.scaling_factor, source="the publisher's own config"))
+    return found
 
 
-def _settled(adapted: Adapted, scaling: LatentScaling) -> Adapted:
-    warnings = adapted.warnings
+def _settled(model: Adapted, scaling: LatentScaling) -> Adapted:
+    warnings = model.warnings
     if scaling.known:
         warnings = tuple(warning for warning in warnings if not warning.startswith(SCALING_UNKNOWN))
     if scaling.scaling_factor is not None and scaling.scaling_factor < 0:
         warnings += (f"a scaling factor of {scaling.scaling_factor:g} flips the sign of the latents",)
-    return replace(adapted, scaling=scaling, warnings=warnings)
+    return replace(model, scaling=scaling, warnings=warnings)
 
 
 def _is_path(ref: str) -> bool:

@@ -1,0 +1,337 @@
+"""The loop of every training here: steps, the log, checkpoints, resuming; in one process or several by accelerate.
+
+Why all randomness is drawn from (seed, step, stream): a run that was killed and resumed sees exactly the pictures and
+the noise that it would have seen, without the state of a sampler or a generator in its checkpoint. For several
+processes the whole batch is drawn and each takes its share of it, so that their sum is what one process computes.
+
+Why the log is in the checkpoint: the lines that a killed run wrote after its last checkpoint are written once more by
+the run that goes on, and would stand there twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from torch import Tensor, nn
+
+from vaecheck.errors import InputError
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+PRECISIONS = ("float32", "bfloat16")
+
+Wrapped = TypeVar("Wrapped")
+
+
+class Stateful(Protocol):
+    """A module, an optimiser: whatever a checkpoint keeps."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+class Trainee(Protocol):
+    """What is trained, one optimiser step at a time."""
+
+    steps: int
+
+    def made_with(self) -> Mapping[str, Any]:
+        """Everything that decides the weights, as JSON: a checkpoint of anything else is refused."""
+
+    def parts(self) -> Mapping[str, Stateful]:
+        """All state, by name."""
+
+    def batch(self, step: int) -> Any:
+        """What step number `step` is trained on, on the CPU; called ahead, in another thread."""
+
+    def step(self, step: int, batch: Any) -> Mapping[str, float | Tensor]:
+        """One step; the figures of it to log, numbers or tensors of one element."""
+
+    def save(self, folder: Path) -> None:
+        """Write what the user takes, each file whole or not at all."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the last steps did: means since the last report, and what is wrong, in words."""
+
+    step: int
+    steps: int
+    means: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who is told what, and when.
+
+    report: every `report_every` steps. evaluate: every `evaluate_every` steps and at the last, in the first process,
+    once the weights are in the run's folder; says whether to stop.
+    """
+
+    report: Callable[[Progress], None] = lambda progress: None
+    report_every: int = 100
+    evaluate: Callable[[int], bool] = lambda step: False
+    evaluate_every: int | None = None
+
+
+class Machine:
+    """The processes and the device that a training runs on: what accelerate says of them, by our names.
+
+    Why bfloat16 and not float16: it has float32's range. An adversarial loss in float16 needs a loss scale for each of
+    two optimisers, and overflows all the same.
+    """
+
+    def __init__(self, precision: str | None = None, *, device: str = "auto", unused: bool = False) -> None:
+        """precision: "float32" or "bfloat16"; None: what accelerate was launched with. unused: whether some
+        parameters may get no gradient. Raises InputError."""
+        kinds = [DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)]
+        self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=kinds)
+        launched = {"no": "float32", "bf16": "bfloat16"}.get(self._accelerator.mixed_precision)
+        if launched is None:
+            raise InputError(
+                f"accelerate was launched with {self._accelerator.mixed_precision}",
+                hint="Trainings here run in float32 or bfloat16: accelerate launch --mixed_precision bf16",
+            )
+        self.precision = precision or launched
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"there is no training in {self.precision}", hint=f"Precisions are {' and '.join(PRECISIONS)}."
+            )
+        self.device = self._accelerator.device
+        self.rank, self.size = self._accelerator.process_index, self._accelerator.num_processes
+
+    @property
+    def is_first(self) -> bool:
+        return bool(self.rank == 0)
+
+    def prepare(self, part: Wrapped) -> Wrapped:
+        """A module on this device, its gradients averaged over the processes; or an optimiser of one."""
+        prepared: Wrapped = self._accelerator.prepare(part)
+        return prepared
+
+    def bare(self, module: nn.Module) -> Any:
+        """The module without what `prepare` put around it."""
+        return self._accelerator.unwrap_model(module)
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def backward(self, loss: Tensor) -> None:
+        self._accelerator.backward(loss)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Over the processes."""
+        reduced: Tensor = self._accelerator.reduce(values, "mean")
+        return reduced
+
+    def share(self, count: int) -> slice:
+        """This process's part of a batch of `count`. Raises InputError where it cannot be divided evenly."""
+        if count % self.size:
+            raise InputError(
+                f"a batch of {count} cannot be divided among {self.size} processes",
+                hint=f"Give a batch size that is a multiple of {self.size}.",
+            )
+        each = count // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def agreed(self, value: Any) -> Any:
+        """What the first process has."""
+        return broadcast_object_list([value])[0] if self.size > 1 else value
+
+    def wait(self) -> None:
+        self._accelerator.wait_for_everyone()
+
+
+def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, save_every: float = 60.0) -> int:
+    """Train to the last step, or until an evaluation says stop; the number of steps done.
+
+    out: holds checkpoint.pt, from which a run goes on, the log, and what the trainee saves; all are written every
+    `save_every` seconds and at the end. A folder whose training has ended is left as it is.
+    Raises InputError for a checkpoint of another training: going on would give weights of neither.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    made_with = json.dumps(trainee.made_with(), sort_keys=True)
+    first, log, ended = _resume(out / CHECKPOINT, made_with, trainee, machine.device)
+    means = _Means()
+
+    def save(step: int, ended: bool = False) -> None:
+        if machine.is_first:
+            _save(out / CHECKPOINT, step, made_with, trainee, log, ended)
+            _write(out / LOG, _table(log))
+            trainee.save(out)
+        machine.wait()
+
+    if ended:
+        return first
+    saved, step = time.monotonic(), first
+    for step, batch in _ahead(trainee, first):
+        means.add(trainee.step(step - 1, batch))
+        if step % watchers.report_every == 0 or step == trainee.steps:
+            found = means.taken(machine)
+            log.append({"step": float(step), **found})
+            if machine.is_first:
+                watchers.report(Progress(step, trainee.steps, found))
+        if watchers.evaluate_every and (step % watchers.evaluate_every == 0 or step == trainee.steps):
+            save(step)
+            saved = time.monotonic()
+            if machine.agreed(machine.is_first and watchers.evaluate(step)):
+                break
+        elif machine.agreed(time.monotonic() - saved > save_every):
+            save(step)
+            saved = time.monotonic()
+    save(step, ended=True)
+    return step
+
+
+@contextmanager
+def evaluation(*modules: nn.Module) -> Iterator[None]:
+    """The modules in evaluation mode, without gradients; as they were after it."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def generator(seed: int, step: int, stream: int) -> torch.Generator:
+    """The randomness of one step for one purpose."""
+    return torch.Generator().manual_seed((seed << 40) + (step << 3) + stream)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """learning_rate over the steps: a linear warm-up, then constant, or half a cosine down to zero.
+
+    Source: Loshchilov and Hutter 2017, equation 5 without restarts.
+    """
+
+    learning_rate: float
+    warmup_steps: int
+    steps: int
+    shape: str = "cosine"
+
+    def at(self, step: int) -> float:
+        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        decay = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.shape == "cosine" else 1.0
+        return self.learning_rate * warmup * decay
+
+    def set(self, optimiser: torch.optim.Optimizer, step: int) -> None:
+        for group in optimiser.param_groups:
+            group["lr"] = self.at(step)
+
+
+def averaged(module: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
+    """An exponential moving average of the module's weights; `update_parameters` after each step. 0: no average."""
+    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average).requires_grad_(False)
+
+
+class _Means:
+    """Of every logged figure since they were last taken. Figures stay on the device until then."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, figures: Mapping[str, float | Tensor]) -> None:
+        for name, value in figures.items():
+            value = torch.as_tensor(value).detach().double().reshape(())
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def taken(self, machine: Machine) -> dict[str, float]:
+        names = list(self._sums)
+        means = torch.stack([self._sums[name].to(machine.device, torch.float32) / self._counts[name] for name in names])
+        self._sums, self._counts = {}, {}
+        return dict(zip(names, machine.mean(means).tolist(), strict=True))
+
+
+def _ahead(trainee: Trainee, first: int) -> Iterator[tuple[int, Any]]:
+    """The number of each step from 1 and its batch, which is made while the step before it runs."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(trainee.batch, first) if first < trainee.steps else None
+        for step in range(first, trainee.steps):
+            batch = coming.result() if coming else None
+            coming = pool.submit(trainee.batch, step + 1) if step + 1 < trainee.steps else None
+            yield step + 1, batch
+
+
+def _resume(
+    path: Path, made_with: str, trainee: Trainee, device: torch.device
+) -> tuple[int, list[dict[str, float]], bool]:
+    """Load every part in place; the steps done, the log so far, and whether the training has ended."""
+    if not path.exists():
+        return 0, [], False
+    state = torch.load(path, weights_only=True, map_location=device)
+    if state["made_with"] != made_with:
+        raise InputError(
+            f"{path} comes from another training: {_difference(state['made_with'], made_with)}",
+            hint="Give the recipe and the pictures that it was begun with, or another --out.",
+        )
+    for name, part in trainee.parts().items():
+        part.load_state_dict(state[name])
+    return int(state["step"]), state["log"], state["ended"]
+
+
+def _difference(before: str, now: str) -> str:
+    """The first few entries in which two trainings differ."""
+    old, new = dict(_flat(json.loads(before))), dict(_flat(json.loads(now)))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return "; ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in names[:3])
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _flat(entry, f"{name}.{key}".lstrip("."))
+    else:
+        yield name, value
+
+
+def _save(path: Path, step: int, made_with: str, trainee: Trainee, log: list[dict[str, float]], ended: bool) -> None:
+    states = {name: part.state_dict() for name, part in trainee.parts().items()}
+    temporary = path.with_suffix(".tmp")
+    torch.save({"step": step, "made_with": made_with, "log": log, "ended": ended, **states}, temporary)
+    temporary.replace(path)
+
+
+def read_log(out: Path) -> list[dict[str, float]]:
+    """The log of a training, by step; empty without one."""
+    path = out / LOG
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _table(log: list[dict[str, float]]) -> str:
+    names = list(dict.fromkeys(name for row in log for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.9g}" for name, value in row.items()} for row in log)
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

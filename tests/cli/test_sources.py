@@ -96,17 +96,16 @@ def test_many_streamed_originals(run: Run, tmp_path: Path) -> None:
     assert streamed["measures"]["psnr_db"]["value"] == pytest.approx(listed["measures"]["psnr_db"]["value"], rel=1e-12)
 
 
-def test_training_pictures_may_stream(forms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `train` hands to the training loop is the same from a folder, a stream and a table."""
-    from vaecheck.tasks import train_vae as task
+def test_training_pictures_may_stream(forms: Path) -> None:
+    """What a training is given is the same from a folder, a stream and a table."""
+    from vaecheck.tasks.settings import Listener
+    from vaecheck.tasks.training_pictures import hold_pictures
 
-    seen: list[list[torch.Tensor]] = []
-    monkeypatch.setattr(task, "train_vae", lambda recipe, pictures, out, **_: seen.append(pictures))
-    for form in ("photos", "photos.tar.gz", "photos.parquet"):
-        done = task.train(str(forms / form), "kl-f8-tiny", forms / "out")
-        assert (done.pictures, done.skipped) == (10, ())
-    for pictures in seen[1:]:
-        assert all(torch.equal(*pair) for pair in zip(pictures, seen[0], strict=True))
+    held = [hold_pictures(str(forms / form), 64, Listener()) for form in ("photos", "photos.tar.gz", "photos.parquet")]
+    assert [(len(pictures), pictures.skipped) for pictures in held] == [(10, ())] * 3
+    assert len({pictures.fingerprint for pictures in held}) == 1
+    for pictures in held[1:]:
+        assert all(torch.equal(*pair) for pair in zip(pictures.tensors, held[0].tensors, strict=True))
 
 
 def test_reconstructions_may_not_stream(run: Run, forms: Path) -> None:

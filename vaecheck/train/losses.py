@@ -56,9 +56,9 @@ class LPIPSLoss:
 class EfficientNetLoss:
     """A distance in the features of EfficientNet-Lite0, for where LPIPS has no weights. It is not LPIPS.
 
-    Formula: mean over the blocks 0, 2, 4 and 10 and over their positions of |a - b|^2 / 2 = 1 - cos(a, b), a and b being
-    the blocks' outputs, normalised over their channels, at the pictures' own size. LPIPS's form without its learned
-    channel weights, on another network; 0 for equal pictures, at most 2.
+    Formula: mean over the blocks 0, 2, 4 and 10 and over their positions of |a - b|^2 / 2 = 1 - cos(a, b), a and b
+    being the blocks' outputs, normalised over their channels, at the pictures' own size. LPIPS's form without its
+    learned channel weights, on another network; 0 for equal pictures, at most 2.
     Source: of the form Zhang et al. 2018, equation 1 with w = 1; of the network Tan and Le 2019.
     """
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vaecheck.render import comparison, gate, history, markdown, terminal
+from vaecheck.render import ceiling, comparison, gate, history, markdown, terminal
 from vaecheck.render.illustrations import Illustration
+from vaecheck.results.ceiling import Ceiling
 from vaecheck.results.comparison import Comparison
 from vaecheck.results.files import Document
 from vaecheck.results.gate import GateReport
@@ -23,6 +24,8 @@ def show(document: Document, console: Console, out: Path | None = None) -> None:
         comparison.show(document, console, out)
     elif isinstance(document, GateReport):
         gate.show(document, console, out)
+    elif isinstance(document, Ceiling):
+        ceiling.show(document, console, out)
     else:
         history.show(document, console, out)
 
@@ -35,4 +38,6 @@ def to_markdown(document: Document, illustrated: Sequence[Illustration] = ()) ->
         return comparison.to_markdown(document, illustrated)
     if isinstance(document, GateReport):
         return gate.to_markdown(document, illustrated)
+    if isinstance(document, Ceiling):
+        return ceiling.to_markdown(document, illustrated)
     return history.to_markdown(document, illustrated)

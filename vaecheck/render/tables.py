@@ -15,6 +15,7 @@ from vaecheck.render import figures
 from vaecheck.render.figures import ABSENT
 from vaecheck.render.titles import title_of
 from vaecheck.render.verdict import is_quality, judge
+from vaecheck.results.ceiling import Ceiling
 from vaecheck.results.comparison import Comparison
 from vaecheck.results.files import Document
 from vaecheck.results.gate import GateReport
@@ -39,6 +40,7 @@ _KINDS = {
     "latents": "Latents",
     "compare": "Comparison",
     "gate": "Gate",
+    "e2e": "Ceiling check",
     "watch": "Watch",
 }
 _ROLES = {"predicts": "Predict generation quality, as far as is published", "describes": "Describe the latents"}
@@ -135,7 +137,7 @@ def head(result: Result) -> tuple[str, ...]:
     return tuple(line for line in (*lines, data_in_words(result)) if line)
 
 
-def warnings(document: Result | Comparison | History) -> tuple[str, ...]:
+def warnings(document: Result | Comparison | History | Ceiling) -> tuple[str, ...]:
     """What to warn of, less the pictures skipped, which are listed with their reasons."""
     skipped = re.compile(r"\d+ pictures? (was|were) skipped: ")
     return tuple(text for text in document.warnings if not (document.data.skipped and skipped.match(text)))
@@ -274,6 +276,8 @@ def vaes(document: Document) -> Mapping[str, VAECard]:
     """The cards by REF."""
     if isinstance(document, Comparison):
         return document.vaes
+    if isinstance(document, Ceiling):
+        return {climb.ref: climb.vae for climb in document.vaes}
     card = None if isinstance(document, History) else document.vae
     return {card.ref: card} if card is not None else {}
 

@@ -8,8 +8,6 @@ Why a missing text, list or mapping is read as empty: results outlive versions, 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -22,12 +20,14 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from vaecheck.errors import InputError, VaecheckError
+from vaecheck.results.ceiling import Ceiling
 from vaecheck.results.comparison import Comparison
 from vaecheck.results.gate import GateReport
 from vaecheck.results.history import History
-from vaecheck.results.types import SCHEMA, Measure, PerImage, Result, VAECard
+from vaecheck.results.per_image_csv import finite, load_csv, to_csv
+from vaecheck.results.types import SCHEMA, Measure, Result, VAECard
 
-Document = Result | Comparison | GateReport | History
+Document = Result | Comparison | GateReport | History | Ceiling
 """What a command leaves in result.json; `kind` tells which."""
 
 RESULT_FILE = "result.json"
@@ -41,7 +41,12 @@ WRITTEN = "Give a result.json that vaecheck wrote."
 HALF = "It was cut short or edited: take it away, and run the command that wrote it again."
 _CSV = "per_image"
 """The field that goes to the CSV file instead."""
-_RECORDS: Mapping[object, type[Document]] = {"compare": Comparison, "gate": GateReport, "watch": History}
+_RECORDS: Mapping[object, type[Document]] = {
+    "compare": Comparison,
+    "gate": GateReport,
+    "watch": History,
+    "e2e": Ceiling,
+}
 """By kind; every other kind is a Result."""
 
 
@@ -90,7 +95,7 @@ def save(result: Document, out: Path) -> None:
     """Write per_image.csv where there are pictures, then result.json, into `out`; each appears whole or not at all."""
     document = to_json(result)
     if isinstance(result, Result | Comparison):
-        write_atomically(out / PER_IMAGE_FILE, _to_csv(result.per_image))
+        write_atomically(out / PER_IMAGE_FILE, to_csv(result.per_image))
     write_atomically(out / RESULT_FILE, document)
 
 
@@ -132,7 +137,7 @@ def load(folder: Path) -> Document:
     try:
         found = from_document(document)
         if isinstance(found, Result | Comparison):
-            return replace(found, per_image=_load_csv(folder / PER_IMAGE_FILE))
+            return replace(found, per_image=load_csv(folder / PER_IMAGE_FILE))
         return found
     except InputError as error:
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
@@ -164,7 +169,7 @@ def _encode(value: Any, where: str) -> Any:
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
-        return _finite(float(value), where)
+        return finite(float(value), where)
     if is_dataclass(value):
         return _encode_record(value, where)
     if isinstance(value, Mapping):
@@ -193,15 +198,6 @@ def _encode_record(record: Any, where: str) -> dict[str, Any]:
 def _has_no(name: str, measure: Measure) -> bool:
     """Only latent measures have a role, with its evidence."""
     return name in ("role", "evidence") and not measure.role
-
-
-def _finite(number: float, where: str) -> float:
-    if not math.isfinite(number):
-        raise VaecheckError(
-            f"{where.lstrip('.')} is {number}: a result holds no NaN and no infinity",
-            hint="Please report this as a bug of vaecheck.",
-        )
-    return number
 
 
 # --- JSON values to records, by the types of their fields -------------------------------------------------
@@ -354,46 +350,3 @@ def _finite_int(text: str) -> int:
 
 def _too_large(text: str) -> typing.NoReturn:
     raise ValueError(f"{text if len(text) <= 20 else text[:17] + '...'} is out of the range of numbers")
-
-
-# --- per-image values and CSV -----------------------------------------------------------------------------
-
-
-def _to_csv(per_image: PerImage) -> bytes:
-    text = io.StringIO(newline="")
-    quoted_by_csv = any("\r" in image_id for image_id in per_image.ids)  # it quotes only what its terminator holds
-    writer = csv.writer(text, lineterminator="\r\n" if quoted_by_csv else "\n")
-    writer.writerow(["id", *per_image.columns])
-    for row, image_id in enumerate(per_image.ids):
-        cells = ((name, column[row]) for name, column in per_image.columns.items())
-        numbers = (
-            "" if value is None else repr(_finite(float(value), f"{name} of {image_id!r}")) for name, value in cells
-        )
-        writer.writerow([image_id, *numbers])
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _load_csv(path: Path) -> PerImage:
-    if not path.exists():
-        return PerImage()
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = list(csv.reader(file))
-        ids = tuple(row[0] for row in rows)
-        columns = {
-            name: tuple(_finite_cell(row[place]) if row[place] else None for row in rows)
-            for place, name in enumerate(header)
-            if place
-        }
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise InputError(
-            f"{path} is not a per_image.csv: {error}", hint="Run the command again to rewrite it."
-        ) from error
-    return PerImage(ids=ids, columns=columns)
-
-
-def _finite_cell(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
-    return number

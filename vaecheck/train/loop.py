@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -99,11 +100,11 @@ class Machine:
         """precision: "float32" or "bfloat16"; None: what accelerate was launched with. unused: whether some
         parameters may get no gradient. Raises InputError."""
         kinds = [DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)]
-        self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=kinds)
-        launched = {"no": "float32", "bf16": "bfloat16"}.get(self._accelerator.mixed_precision)
+        asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        launched = {"no": "float32", "bf16": "bfloat16"}.get(asked)
         if launched is None:
             raise InputError(
-                f"accelerate was launched with {self._accelerator.mixed_precision}",
+                f"accelerate was launched with {asked}",
                 hint="Trainings here run in float32 or bfloat16: accelerate launch --mixed_precision bf16",
             )
         self.precision = precision or launched
@@ -111,6 +112,8 @@ class Machine:
             raise InputError(
                 f"there is no training in {self.precision}", hint=f"Precisions are {' and '.join(PRECISIONS)}."
             )
+        # "no": else accelerate would wrap modules in an autocast of its own, whatever the recipe says
+        self._accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=kinds)
         self.device = self._accelerator.device
         self.rank, self.size = self._accelerator.process_index, self._accelerator.num_processes
 
@@ -161,14 +164,16 @@ def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, 
 
     out: holds checkpoint.pt, from which a run goes on, the log, and what the trainee saves; all are written every
     `save_every` seconds and at the end. A folder whose training has ended is left as it is.
-    Raises InputError for a checkpoint of another training: going on would give weights of neither.
+    Raises InputError for a checkpoint of another training: going on would give weights of neither. And, in every
+    process, for figures that are not finite at a report or before a save: what was saved last stays as it is.
     """
     out.mkdir(parents=True, exist_ok=True)
     made_with = json.dumps(trainee.made_with(), sort_keys=True)
-    first, log, ended = _resume(out / CHECKPOINT, made_with, trainee, machine.device)
+    first, log, ended = _resume(out / CHECKPOINT, made_with, trainee)
     means = _Means()
 
     def save(step: int, ended: bool = False) -> None:
+        _expect_finite(means.so_far(machine), step, machine, out)
         if machine.is_first:
             _save(out / CHECKPOINT, step, made_with, trainee, log, ended)
             _write(out / LOG, _table(log))
@@ -182,6 +187,7 @@ def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, 
         means.add(trainee.step(step - 1, batch))
         if step % watchers.report_every == 0 or step == trainee.steps:
             found = means.taken(machine)
+            _expect_finite(found, step, machine, out)
             log.append({"step": float(step), **found})
             if machine.is_first:
                 watchers.report(Progress(step, trainee.steps, found))
@@ -257,11 +263,27 @@ class _Means:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def taken(self, machine: Machine) -> dict[str, float]:
+    def so_far(self, machine: Machine) -> dict[str, float]:
+        if not self._sums:
+            return {}
         names = list(self._sums)
         means = torch.stack([self._sums[name].to(machine.device, torch.float32) / self._counts[name] for name in names])
-        self._sums, self._counts = {}, {}
         return dict(zip(names, machine.mean(means).tolist(), strict=True))
+
+    def taken(self, machine: Machine) -> dict[str, float]:
+        found = self.so_far(machine)
+        self._sums, self._counts = {}, {}
+        return found
+
+
+def _expect_finite(means: Mapping[str, float], step: int, machine: Machine, out: Path) -> None:
+    """Raises InputError. One step that was not finite shows in the mean of all, and the weights are lost with it."""
+    if broken := [name for name, value in means.items() if not math.isfinite(value)]:
+        precision = "" if machine.precision == "float32" else ', or set precision = "float32"'
+        raise InputError(
+            f"the training broke down at or before step {step}: not finite: {', '.join(broken)}",
+            hint=f"Lower learning_rate{precision}, and begin in another --out. {out} keeps what was saved last.",
+        )
 
 
 def _ahead(trainee: Trainee, first: int) -> Iterator[tuple[int, Any]]:
@@ -274,13 +296,17 @@ def _ahead(trainee: Trainee, first: int) -> Iterator[tuple[int, Any]]:
             yield step + 1, batch
 
 
-def _resume(
-    path: Path, made_with: str, trainee: Trainee, device: torch.device
-) -> tuple[int, list[dict[str, float]], bool]:
+def _resume(path: Path, made_with: str, trainee: Trainee) -> tuple[int, list[dict[str, float]], bool]:
     """Load every part in place; the steps done, the log so far, and whether the training has ended."""
     if not path.exists():
         return 0, [], False
-    state = torch.load(path, weights_only=True, map_location=device)
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        state["made_with"], state["step"], state["log"], state["ended"]
+    except Exception as error:  # a broken file fails in many ways: pickle, zip, key, end of file
+        raise InputError(
+            f"{path} cannot be read as a checkpoint: {type(error).__name__}", hint="Remove it, or give another --out."
+        ) from error
     if state["made_with"] != made_with:
         raise InputError(
             f"{path} comes from another training: {_difference(state['made_with'], made_with)}",

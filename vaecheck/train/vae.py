@@ -124,11 +124,16 @@ class VAETrainee:
         machine: Machine,
         perceptual: losses.PerceptualDistance | None = None,
     ) -> None:
-        """perceptual: must be there where the recipe gives it a weight."""
+        """perceptual: must be there where the recipe gives it a weight.
+
+        Raises InputError for a batch that cannot be divided among the processes.
+        """
         self.recipe, self.steps = recipe, recipe.steps
         self._trainable, self._pictures, self._machine, self._perceptual = trainable, pictures, machine, perceptual
         self._is_new = recipe.model is not None
         training, loss, device = recipe.training, recipe.loss, machine.device
+        for stage in recipe.stages:
+            machine.share(stage.batch_size)  # at once, rather than when the stage comes
         trainable.module.to(device)
         self._average = averaged(trainable.module, training.ema_decay)
         self._last_layer = trainable.last_layer if loss.adversarial else None
@@ -208,7 +213,10 @@ class VAETrainee:
         values = original[0].numel()
         error = reconstruction - original
         l1, l2 = error.abs().mean(), error.square().mean()
-        figures: dict[str, float | Tensor] = {"l1": l1, "psnr_of_mean_mse_db": 10 * torch.log10(4 / l2.detach())}
+        figures: dict[str, float | Tensor] = {
+            "l1": l1,
+            "psnr_of_mean_mse_db": 10 * torch.log10(4 / l2.detach().clamp_min(1e-12)),
+        }
         total = loss.l1 * l1 + loss.l2 * l2
         if loss.perceptual and self._perceptual:
             figures[self._perceptual.name] = distance = self._perceptual(original, reconstruction).mean()

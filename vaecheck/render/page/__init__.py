@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from PIL import Image
 
 from vaecheck.render.illustrations import Illustration
+from vaecheck.render.page.of_ceiling import ceiling_page
 from vaecheck.render.page.of_comparison import comparison_page
 from vaecheck.render.page.of_gate import gate_page
 from vaecheck.render.page.of_history import history_page
 from vaecheck.render.page.of_result import result_page
+from vaecheck.results.ceiling import Ceiling
 from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import Document
 from vaecheck.results.gate import GateReport
@@ -35,4 +37,6 @@ def to_page(
         return gate_page(document)
     if isinstance(document, History):
         return history_page(document, illustrated)
+    if isinstance(document, Ceiling):
+        return ceiling_page(document, illustrated)
     return result_page(document, [one for one in shown if isinstance(one, Shown)], grid, illustrated)

@@ -128,8 +128,8 @@ def notes(ceiling: Ceiling) -> list[str]:
     )
     if len(ceiling.vaes) > 1:
         lines.append(
-            "Errors of latents are divided by the latents' variance, and still only what is measured after decoding can "
-            "be compared between VAEs: an error of one size in their latents is worth another in pixels."
+            "Errors of latents are divided by the latents' variance, and still only what is measured after decoding "
+            "can be compared between VAEs: an error of one size in their latents is worth another in pixels."
         )
     return lines
 

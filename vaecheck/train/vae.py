@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaecheck.errors import InputError
 from vaecheck.metrics.kl import kl_nats
 from vaecheck.train import autoencoder, losses
 from vaecheck.train.autoencoder import RoundTrip, Trainable
@@ -35,6 +36,9 @@ from vaecheck.train.discriminator import PatchDiscriminator
 from vaecheck.train.loop import Machine, Schedule, Stateful, averaged, generator
 from vaecheck.vae.kl_f8 import KLConfig
 from vaecheck.vae.protocol import Posterior
+
+SMALLEST_SCALE = 0.25
+"""Of latents in EQ-VAE."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ class VAETrainee:
     ) -> None:
         """perceptual: must be there where the recipe gives it a weight.
 
-        Raises InputError for a batch that cannot be divided among the processes.
+        Raises InputError for a batch that cannot be divided among the processes, or crops of less than one patch of
+        the discriminator's.
         """
         self.recipe, self.steps = recipe, recipe.steps
         self._trainable, self._pictures, self._machine, self._perceptual = trainable, pictures, machine, perceptual
@@ -150,6 +155,8 @@ class VAETrainee:
             "log_variance": nn.ParameterList([self._log_variance]),
         }
         if loss.adversarial:
+            for stage in recipe.stages:
+                _expect_patches(stage.crop, trainable.f, recipe)
             bare = PatchDiscriminator(training.discriminator_layers, training.discriminator_width)
             self._discriminator = machine.prepare(bare.to(device))
             self._discriminator_optimiser = _optimiser(list(bare.parameters()), training)
@@ -186,7 +193,7 @@ class VAETrainee:
         if self.recipe.loss.equivariance:
             chance, turn, scale = torch.rand(3, generator=generator(seed, step, stream=2)).tolist()
             if chance < self.recipe.loss.equivariance:
-                turns, smallest = int(4 * turn), max(1, math.ceil(side / 4))
+                turns, smallest = int(4 * turn), math.ceil(side * SMALLEST_SCALE)
                 smaller = smallest + int(scale * (side - smallest + 1))
         pixels = crops(self._pictures, stage, seed, step, share)
         return Batch(pixels, noise[share], more[share], turns, smaller)
@@ -194,7 +201,7 @@ class VAETrainee:
     def step(self, step: int, batch: Batch) -> Mapping[str, float | Tensor]:
         loss, machine = self.recipe.loss, self._machine
         pixels = batch.pixels.to(machine.device, non_blocking=True)
-        change, target = _changes(batch, loss.latent_noise, pixels, self._trainable.f)
+        change, target = _changes(batch, loss.latent_noise, pixels, self._trainable.f, machine.mean)
         adversarial = loss.adversarial > 0 and step >= loss.adversarial_start
         self._schedule.set(self._optimiser, step)
         with machine.autocast():
@@ -277,17 +284,36 @@ class VAETrainee:
         }
 
 
+def _expect_patches(crop: int, f: int, recipe: VAERecipe) -> None:
+    """Raises InputError where a logit of the discriminator has no place in a picture."""
+    side = math.ceil(crop // f * SMALLEST_SCALE) * f if recipe.loss.equivariance else crop
+    layers = recipe.training.discriminator_layers
+    if side < 3 * 2**layers:
+        scaled = f", which equivariance scales down to {side}," if side < crop else ""
+        raise InputError(
+            f"crops of {crop}{scaled} are too small for a discriminator of {layers} layers: it needs {3 * 2**layers}",
+            hint="Give larger crops, fewer discriminator_layers, or set adversarial = 0.",
+        )
+
+
 def _optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=training.learning_rate, betas=training.betas, weight_decay=0.0)
 
 
-def _changes(batch: Batch, latent_noise: float, pixels: Tensor, f: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """What is done to the latents before they are decoded, and the picture that they then stand for."""
+def _changes(
+    batch: Batch, latent_noise: float, pixels: Tensor, f: int, mean: Callable[[Tensor], Tensor]
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """What is done to the latents before they are decoded, and the picture that they then stand for.
+
+    mean: over the processes, so that the latents' deviation is that of the whole batch.
+    """
 
     def change(latents: Tensor) -> Tensor:
         if latent_noise:
             noise = batch.more_noise.to(latents.device, non_blocking=True)
-            latents = latents + latent_noise * latents.detach().std() * noise
+            fixed = latents.detach()
+            deviation = mean((fixed - mean(fixed.mean())).square().mean()).sqrt()
+            latents = latents + latent_noise * deviation * noise
         return _turned(latents, batch.turns, batch.side)
 
     return change, _turned(pixels, batch.turns, batch.side and batch.side * f)

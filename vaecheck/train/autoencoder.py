@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
+from vaecheck.train.loop import evaluation
 from vaecheck.vae.adapter import Adapted, LoadedVAE, one_line
 from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
 from vaecheck.vae.protocol import Posterior
@@ -112,14 +113,28 @@ def loaded(ref: str, adapted: Adapted, part: str) -> Trainable:
     module.train().requires_grad_(True)
     whole = Trainable(module, adapted.encode, adapted.decode, card.f, card.latent_channels, card.image_channels, ())
     try:
-        tuned = whole.of_decoder() if part == "decoder" else tuple(name for name, _ in module.named_parameters())
+        tuned = whole.of_decoder()
     except RuntimeError as error:
         raise InputError(
             f"{ref} cannot be trained: {one_line(error)}", hint="Its decode must keep gradients."
         ) from error
+    if part == "whole":
+        side = card.f * PROBE_LATENT_SIDE
+        with torch.enable_grad():
+            posterior = adapted.encode(torch.zeros(1, card.image_channels, side, side))
+        if not posterior.mean.requires_grad:
+            raise InputError(f"{ref}: its encode keeps no gradients", hint="Train the decoder alone, or mend encode.")
+        tuned = tuple(name for name, _ in module.named_parameters())
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in tuned)
-    return Trainable(module, adapted.encode, adapted.decode, card.f, card.latent_channels, card.image_channels, tuned)
+
+    def fixed(pixels: Tensor) -> Posterior:
+        """Why in evaluation: a BatchNorm or a dropout in training would change the latents all the same."""
+        with evaluation(module):
+            return adapted.encode(pixels)
+
+    encode = adapted.encode if part == "whole" else fixed
+    return Trainable(module, encode, adapted.decode, card.f, card.latent_channels, card.image_channels, tuned)
 
 
 def can_be_opened(module: nn.Module) -> bool:
@@ -138,8 +153,11 @@ def save(module: Any, folder: Path) -> None:
     if hasattr(module, "save_pretrained"):
         module.save_pretrained(part)
     else:
-        save_file({name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()},
-                  part / OWN_WEIGHTS)  # fmt: skip
+        copies = {  # tied weights each for itself, which safetensors asks for
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in module.state_dict().items()
+        }
+        save_file(copies, part / OWN_WEIGHTS)
     for file in sorted(part.iterdir(), reverse=True):  # the weights before config.json, which makes it a checkpoint
         file.replace(folder / file.name)
     part.rmdir()

@@ -28,6 +28,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "posterior": ("sample", "mode"),
 }
 MAY_BE_NEGATIVE = {"seed"}
+SHARES = {"equivariance", "ema_decay"}
+ABOVE_0 = {
+    *("learning_rate", "clip", "adaptive_limit", "discriminator_layers", "discriminator_width"),
+    *("layers_per_block", "latent_channels", "norm_num_groups", "in_channels", "out_channels", "sample_size"),
+}
 
 Record = TypeVar("Record")
 
@@ -70,7 +75,7 @@ def load_config(name_or_file: str) -> TrainConfig:
 def check(recipe: VAERecipe, picture_side: Any, f: int, source: str) -> None:
     """Raises InputError for what cannot be trained. f: of the model."""
     for stage in recipe.stages:
-        fits = isinstance(picture_side, int) and not stage.crop % f and stage.crop <= picture_side
+        fits = _is_whole(picture_side) and not stage.crop % f and stage.crop <= picture_side
         if not fits or min(stage.crop, stage.batch_size, stage.steps) < 1:
             raise InputError(
                 f"{source}: a stage of {stage.steps} steps on {stage.batch_size} crops of {stage.crop} does not fit "
@@ -131,6 +136,16 @@ def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
         if value in choices:
             return value
         raise InputError(f"{where}: {name} = {value!r}", hint=f"Give one of {', '.join(choices)}.")
+    if name == "betas":
+        if isinstance(value, list) and len(value) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in value):
+            return tuple(value)
+        wrong = f"{where}: {name} = {value!r} is no list of two numbers from 0 to below 1"
+        raise InputError(wrong, hint="Try betas = [0.9, 0.99].")
+    if name == "block_out_channels":
+        if isinstance(value, list) and value and all(_is_whole(width) and width > 0 for width in value):
+            return tuple(value)
+        wrong = f"{where}: {name} = {value!r} is no list of whole numbers above 0"
+        raise InputError(wrong, hint="Try block_out_channels = [128, 256, 512, 512].")
     if tuple in kinds:
         if isinstance(value, list) and value and all(_is_number(entry) for entry in value):
             return tuple(value)
@@ -140,7 +155,11 @@ def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
     elif float in kinds:
         right, word = _is_number(value), "a number, not below 0"
     else:
-        right, word = _is_number(value) and isinstance(value, int), "a whole number, not below 0"
+        right, word = _is_whole(value), "a whole number, not below 0"
+    if right and (name in SHARES and not 0 <= value <= 1):
+        right, word = False, "a share, from 0 to 1"
+    if name in ABOVE_0 and right and value <= 0:
+        right, word = False, word.replace("not below 0", "above 0")
     if not right or (bool not in kinds and name not in MAY_BE_NEGATIVE and "factor" not in name and value < 0):
         raise InputError(f"{where}: {name} = {value!r} is not {word}", hint=f"Give {word}.")
     return float(value) if float in kinds and bool not in kinds else value
@@ -148,6 +167,10 @@ def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _folder() -> Any:

@@ -71,6 +71,7 @@ def test_with_a_discriminator_they_agree_until_it_starts(tmp_path: Path) -> None
     assert all(torch.equal(v, weights(tmp_path / "two", 1)[name]) for name, v in weights(tmp_path / "two").items())
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_divided_is_refused_by_every_process(tmp_path: Path) -> None:
     assert run("odd", tmp_path / "out", 2) == []
     errors = [(tmp_path / f"out.rank{rank}.error").read_text() for rank in (0, 1)]

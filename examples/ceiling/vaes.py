@@ -2,8 +2,8 @@
 
     python examples/ceiling/vaes.py PHOTOS OUT
 
-PHOTOS: pictures to train on. OUT gets one folder for each VAE, which --vae takes. Started again, it goes on where it was.
-Some 15 minutes for each on one core.
+PHOTOS: pictures to train on. OUT gets one folder for each VAE, which --vae takes. Started again, it goes on where it
+was. Some 15 minutes for each on one core.
 """
 
 from __future__ import annotations

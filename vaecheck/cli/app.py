@@ -16,6 +16,7 @@ from vaecheck.cli import (
     demo,
     diagnose,
     doctor,
+    e2e,
     explain,
     gate,
     latents,
@@ -71,6 +72,7 @@ app.command("score")(score.command)
 app.command("bench")(bench.command)
 app.command("report")(report.command)
 app.command("watch")(watch.command)
+app.command("e2e")(e2e.command)
 app.add_typer(train.app, name="train")
 app.add_typer(weights.app, name="weights")
 app.command("vaes")(vaes.command)

@@ -9,6 +9,7 @@ import typer
 
 from vaecheck.cli import screen
 from vaecheck.cli.options import Device, Limit, Offline
+from vaecheck.cli.train_unet import unet
 
 app = typer.Typer(help="Train a KL-VAE, or a latent U-Net on one.", no_args_is_help=True)
 
@@ -63,3 +64,6 @@ def vae(
     lines.append(f"next: vaecheck scale-factor IMAGES --vae {trained.folder}")
     with screen.stdout():
         screen.output().print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+app.command()(unet)

@@ -24,6 +24,9 @@ def best_of(climbs: Sequence[Climb]) -> tuple[str, str]:
             known.sort(key=lambda pair: _value(pair[0]))
             (first, winner), (second, runner_up) = known[:2]
             figures = f"its samples have {name} {_value(first):.4g}, the next {_value(second):.4g} ({runner_up.ref})"
+            if "unreliable" in (first.status, second.status):
+                why = first.reason if first.status == "unreliable" else second.reason
+                return "", f"{winner.ref} is ahead, by a figure that is unreliable ({why}): {figures}"
             if first.ci95 and second.ci95 and first.ci95[1] >= second.ci95[0]:
                 return "", f"No VAE is best beyond chance: of {winner.ref} {figures}, and their intervals meet"
             return winner.ref, figures
@@ -116,8 +119,8 @@ def _courses(climbs: Sequence[Climb]) -> list[Plot]:
             "step",
             "error / variance",
             tuple(latents),
-            note="Held-out pictures, one step of denoising, all levels alike. Lower is better. Between VAEs of different "
-            "latents it says how hard they are to learn, not how good the pictures get.",
+            note="Held-out pictures, one step of denoising, all levels alike. Lower is better. Between VAEs of "
+            "different latents it tells how hard they are to learn, not how good the pictures get.",
         ),
         Plot(
             "course-pixels",

@@ -1,0 +1,169 @@
+"""`train unet` and `e2e` as tasks: what is refused, what is measured, and that it is gone on with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaecheck.errors import InputError
+from vaecheck.render.ceiling import is_above, vaes_share
+from vaecheck.render.forms import to_markdown
+from vaecheck.render.report import write_report
+from vaecheck.results import files
+from vaecheck.tasks import train_unet as task
+from vaecheck.tasks.e2e import E2ESettings, e2e
+from vaecheck.tasks.e2e_judgement import best_of
+from vaecheck.tasks.reconstruct import reconstruct
+from vaecheck.tasks.settings import Listener, Settings
+from vaecheck.tasks.train_unet import UNetSettings, train_unet
+from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
+
+CONFIG = """
+[model]
+block_out_channels = [16]
+layers_per_block = 1
+attention_levels = [1]
+norm_num_groups = 8
+[training]
+steps = 8
+batch_size = 4
+warmup_steps = 2
+prediction = "flow"
+"""
+SETTINGS = Settings(size=32, limit=12, offline=True, metrics=("psnr_db", "fd_efficientnet_lite0"), device="cpu")
+CHECK = E2ESettings(levels=(0.3, 0.8), denoise_steps=4, sample_steps=4, samples=6)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "unet.toml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    model = KLAutoencoder(KLConfig((8, 8, 16), 1, 4, 4, mid_block_add_attention=False))
+    model.save(tmp_path / "other")
+    return str(tmp_path / "other")
+
+
+def test_latents_are_encoded_once(tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train_unet("samples", "kl-f8-tiny", tmp_path / "out", SETTINGS, config=config)
+    assert (first.steps, first.latents) == (8, 24)
+    assert 0.8 <= first.std <= 1.25
+
+    from vaecheck.vae.adapter import LoadedVAE
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(LoadedVAE, "encode", refuse)
+    again = train_unet("samples", "kl-f8-tiny", tmp_path / "out", SETTINGS, config=config)
+    assert again.std == first.std
+
+
+def test_latents_off_scale_are_refused(tmp_path: Path, config: str) -> None:
+    wrong = replace(SETTINGS, scaling_factor=3.0)
+    with pytest.raises(InputError, match=r"outside 0\.8 to 1\.25") as refused:
+        train_unet("samples", "kl-f8-tiny", tmp_path / "out", wrong, config=config)
+    assert "--scaling-factor" in refused.value.hint
+    assert train_unet("samples", "kl-f8-tiny", tmp_path / "any", wrong, UNetSettings(any_scale=True), config).std > 3
+
+
+def test_an_unknown_factor_is_measured_and_told(tmp_path: Path, config: str, other: str) -> None:
+    told: list[str] = []
+    done = train_unet("samples", other, tmp_path / "out", SETTINGS, config=config, listener=Listener(tell=told.append))
+    assert done.std == pytest.approx(1.0, rel=1e-6)
+    assert any("ships no scaling factor" in text for text in told)
+
+
+def test_the_ceiling_is_what_reconstruct_measures(tmp_path: Path, config: str, other: str) -> None:
+    found = e2e("samples", ["kl-f8-tiny", other], tmp_path / "out", SETTINGS, config=config, check=CHECK)
+    assert found.held_out == 2
+    assert found.data.count == 10
+    assert not found.best  # 10 pictures decide nothing
+    assert "unreliable" in found.decided_by
+    for climb in found.vaes:
+        assert [one.level for one in climb.denoised] == [0.3, 0.8]
+        assert {point.step for point in climb.curve} == set(range(1, 9))
+        assert set(climb.samples) == {"fd_efficientnet_lite0"}
+        assert climb.unet["latent_std"] == pytest.approx(1.0, abs=0.25)
+    tiny = found.vaes[0]
+    whole, _ = reconstruct("samples", "kl-f8-tiny", replace(SETTINGS, metrics=("psnr_db",), yardstick="none"))
+    ids, values = whole.per_image.ids, whole.per_image.columns["psnr_db"]
+    own = dict(zip(ids, values, strict=True))
+    assert tiny.ceiling["psnr_db"].value in [
+        pytest.approx((own[a] + own[b]) / 2, abs=1e-4) for i, a in enumerate(ids) for b in ids[i + 1 :]
+    ]
+    share = vaes_share(tiny, "fd_efficientnet_lite0")
+    assert share == pytest.approx(
+        tiny.ceiling_of_all["fd_efficientnet_lite0"].value / tiny.samples["fd_efficientnet_lite0"].value
+    )
+
+    saved = write_report(found, (), tmp_path / "report")
+    assert files.load(tmp_path / "report") == saved
+    text = to_markdown(saved)
+    assert "ceiling" in text
+    assert f"{tiny.ceiling['psnr_db'].value:.2f}" in text
+    assert (tmp_path / "report" / "plots" / "ceiling-psnr_db.png").exists()
+
+    again = e2e("samples", ["kl-f8-tiny", other], tmp_path / "out", SETTINGS, config=config, check=CHECK)
+    assert again.vaes == found.vaes
+
+
+def test_a_figure_above_the_ceiling_is_told_by_its_direction(tmp_path: Path, config: str) -> None:
+    found = e2e("samples", ["kl-f8-tiny"], tmp_path / "out", SETTINGS, config=config, check=replace(CHECK, samples=0))
+    climb = found.vaes[0]
+    assert climb.samples == {}
+    psnr = climb.ceiling["psnr_db"]
+    higher, lower = replace(psnr, value=psnr.value + 1), replace(psnr, value=psnr.value - 1)
+    assert is_above(psnr, higher)
+    assert not is_above(psnr, lower)
+    assert is_above(replace(psnr, better="lower"), replace(lower, better="lower"))
+    assert not is_above(psnr, None)
+    assert "One VAE" in found.decided_by
+
+
+def test_who_is_best_needs_intervals_that_do_not_meet(tmp_path: Path, config: str) -> None:
+    found = e2e("samples", ["kl-f8-tiny"], tmp_path / "out", SETTINGS, config=config, check=CHECK)
+    climb, name = found.vaes[0], "fd_efficientnet_lite0"
+
+    def with_distance(ref: str, value: float, low: float, high: float, status: str = "ok"):
+        measure = replace(climb.samples[name], value=value, ci95=(low, high), status=status, reason="few pictures")
+        return replace(climb, ref=ref, samples={name: measure})
+
+    good, bad = with_distance("good", 10.0, 9.0, 11.0), with_distance("bad", 20.0, 18.0, 22.0)
+    assert best_of([bad, good])[0] == "good"
+    assert best_of([with_distance("near", 11.0, 10.0, 12.0), good])[0] == ""
+    assert best_of([bad, replace(good, samples={})])[0] == ""
+    best, words = best_of([bad, with_distance("few", 10.0, 9.0, 11.0, "unreliable")])
+    assert best == ""
+    assert "few is ahead" in words
+
+
+def test_few_pictures_and_doubled_vaes_are_refused(tmp_path: Path, config: str) -> None:
+    with pytest.raises(InputError, match="too few"):
+        e2e("samples", ["kl-f8-tiny"], tmp_path / "out", replace(SETTINGS, limit=3), config=config, check=CHECK)
+    with pytest.raises(InputError, match="given twice"):
+        e2e("samples", ["kl-f8-tiny"] * 2, tmp_path / "out", SETTINGS, config=config, check=CHECK)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[modle]\nx = 1", "unknown sections modle"),
+        ("[training]\nprediction = 'x0'", "prediction"),
+        ("[training]\nsteps = 0", "positive"),
+        ("[model]\nwidth = 3", "unknown keys width"),
+    ],
+)
+def test_a_wrong_config_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        task.load_unet_recipe(str(path))

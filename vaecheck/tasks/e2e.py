@@ -1,0 +1,290 @@
+"""`e2e`: the same U-Net budget and seed on each VAE, and how near each comes to its VAE's ceiling.
+
+Why three looks: denoised pictures show what is lost on the way back from one level of noise, samples what a user would
+get, and the courses how fast each U-Net learns. Only what is measured after decoding can be compared between VAEs.
+
+Why one share of the pictures is held out: a small U-Net learns a few hundred pictures by heart, and would denoise them
+better than any that it has not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaecheck import provenance
+from vaecheck.errors import InputError
+from vaecheck.images.entries import ImageSet
+from vaecheck.images.loader import Images
+from vaecheck.metrics.protocol import Batch
+from vaecheck.pixels import Levels, to_image, to_pixels
+from vaecheck.results.ceiling import Ceiling, Climb, Denoised, Point
+from vaecheck.results.files import write_atomically
+from vaecheck.results.types import Measure, VAECard
+from vaecheck.tasks.e2e_judgement import best_of, plots_of
+from vaecheck.tasks.opening import Bench, open_bench
+from vaecheck.tasks.reconstruct import evenly, picture_warnings
+from vaecheck.tasks.settings import Listener, Settings
+from vaecheck.tasks.train_unet import UNetSettings, chosen_scaling, encode_all, load_unet_recipe, run
+from vaecheck.train.latents import scaled, unscaled
+from vaecheck.train.loop import Machine
+from vaecheck.train.unet import UNetRecipe, UNetTrainee
+from vaecheck.vae.protocol import noise_for
+
+FRECHET = ("rfid", "fd_efficientnet_lite0")
+OF_SAMPLES = {"rfid": "fid"}
+"""A distance of samples is no rFID."""
+HELD_OUT_SHARE, FEWEST_HELD_OUT = 6, 2
+LOOKS = 8
+LOOKS_FILE = "looks.json"
+
+
+@dataclass(frozen=True)
+class E2ESettings:
+    """levels: of noise, as Denoised has them. denoise_steps, sample_steps: of the solver. samples: at most so many,
+    and as many as there are pictures to train on. looked_at: held-out pictures at each look at the training."""
+
+    levels: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    denoise_steps: int = 25
+    sample_steps: int = 50
+    samples: int = 1000
+    looked_at: int = 32
+
+
+def e2e(
+    source: str,
+    refs: Sequence[str],
+    out: Path,
+    settings: Settings,
+    *,
+    config: str | None = None,
+    unet: UNetSettings | None = None,
+    check: E2ESettings | None = None,
+    listener: Listener | None = None,
+) -> Ceiling:
+    """Train a U-Net on each VAE's latents and measure it; `out` keeps the trainings, which are gone on with.
+
+    Raises InputError for too few pictures, and for REFs that are given twice.
+    """
+    started = time.perf_counter()
+    unet, check, listener = unet or UNetSettings(), check or E2ESettings(), listener or Listener()
+    recipe = load_unet_recipe(config)
+    if len(set(refs)) < len(refs):
+        raise InputError("a VAE is given twice", hint="Give each --vae once.")
+    machine = Machine(recipe.training.precision, device=settings.device)
+    settings = replace(settings, device=str(machine.device))
+    climbs, benches, warnings = [], [], list[str]()
+    for place, ref in enumerate(refs):
+        listener.tell(f"{ref}: {place + 1} of {len(refs)}")
+        bench = open_bench(source, ref, settings, listener)
+        one = _OneVAE(bench, ref, recipe, machine, out / f"{place:02d}-{_file_name(ref)}", unet, check, listener)
+        climbs.append(one.climb())
+        benches.append(bench)
+        warnings += [*bench.vae.warnings, *one.warnings]
+    best, decided_by = best_of(climbs)
+    training = one.loader
+    return Ceiling(
+        vaes=tuple(climbs),
+        data=benches[-1].data_card(training),
+        held_out=one.held_out_count,
+        settings={
+            **settings.document(),
+            "steps": recipe.training.steps,
+            "batch_size": recipe.training.batch_size,
+            "prediction": recipe.training.prediction,
+            "block_out_channels": list(recipe.model.block_out_channels),
+            "unet_seed": recipe.training.seed,
+            "levels": list(check.levels),
+            "denoise_steps": check.denoise_steps,
+            "sample_steps": check.sample_steps,
+        },
+        environment=provenance.environment(str(machine.device), {"total": time.perf_counter() - started}),
+        best=best,
+        decided_by=decided_by,
+        warnings=tuple(dict.fromkeys((*warnings, *picture_warnings(training)))),
+        plots=plots_of(climbs),
+    )
+
+
+class _OneVAE:
+    """The check of one VAE."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        ref: str,
+        recipe: UNetRecipe,
+        machine: Machine,
+        out: Path,
+        unet: UNetSettings,
+        check: E2ESettings,
+        listener: Listener,
+    ) -> None:
+        self.bench, self.ref, self.check, self.machine, self.out = bench, ref, check, machine, out
+        train_ids, held_ids = _divided(bench.images)
+        self.held_out = list(bench.loader(bench.images.only(held_ids)))
+        self.held_out_count = sum(len(images.ids) for images in self.held_out)
+        self.training = bench.images.only(train_ids)
+        self.loader = bench.loader(self.training)
+        self.listener, self.unet = listener, unet
+        self.latents = encode_all(replace(bench, images=self.training), out)
+        self.scaling = chosen_scaling(bench, self.latents, unet, listener)
+        self.trainee = UNetTrainee(recipe, self.latents, self.scaling, machine, ref)
+        self.diffusion = self.trainee.diffusion
+        self.points = _kept_points(out)
+        self.warnings: list[str] = []
+        self.names = bench.settings.metrics or ("psnr_db", f"lpips_{bench.settings.lpips_net}", *FRECHET)
+
+    def climb(self) -> Climb:
+        steps = self.trainee.steps
+        run(self.trainee, self.machine, self.out, self.unet, self.listener, self._look, max(1, steps // LOOKS))
+        if not self.points:  # the training had ended, and what was seen of it is gone
+            self._look(steps)
+        self.listener.start(f"Denoising, {self.ref}", len(self.check.levels) * self.held_out_count)
+        ceiling = self._measured([(images, self._own(images)) for images in self.held_out], self.names)
+        denoised = tuple(self._denoised(level) for level in self.check.levels)
+        of_all, samples = self._samples()
+        parameters = sum(parameter.numel() for parameter in self.trainee.module.parameters())
+        unet = {"parameters": float(parameters), "latent_std": self.latents.scaled_std(self.scaling)}
+        if self.scaling.scaling_factor is not None:
+            unet["scaling_factor"] = self.scaling.scaling_factor
+        card: VAECard = self.bench.vae.card
+        return Climb(
+            self.ref,
+            card,
+            ceiling,
+            denoised,
+            of_all,
+            samples,
+            tuple(self.points[step] for step in sorted(self.points)),
+            unet,
+        )
+
+    def _look(self, step: int) -> None:
+        """One step of denoising of a few held-out pictures at each level."""
+        errors, psnrs = list[float](), list[float]()
+        images = self.held_out[0]
+        count = min(self.check.looked_at, len(images.ids))
+        original = images.image[:count].to(self.bench.device)
+        clean = self._clean(images)[:count]
+        variance = float(self._variance())
+        with torch.no_grad():
+            for level in self.check.levels:
+                time_at = self.diffusion.time_at(level)
+                noise, times = self._noise(images.ids[:count], clean), torch.full((count,), time_at)
+                noised = self.diffusion.noised(clean, noise, times)
+                predicted = self.trainee.predict(noised, times.to(noised.device))
+                found, _ = self.diffusion.ends(predicted, noised, times)
+                errors.append(float((found - clean).square().mean()) / variance)
+                decoded = to_image(self._decoded(found), Levels.CLAMP)
+                squares = (decoded - original.float()).square().flatten(1).mean(1).clamp_min(1e-12)
+                psnrs.append(float((10 * torch.log10(255**2 / squares)).mean()))
+        self.points[step] = Point(step, sum(errors) / len(errors), sum(psnrs) / len(psnrs))
+        kept = [asdict(point) for point in self.points.values()]
+        write_atomically(self.out / LOOKS_FILE, json.dumps(kept))
+
+    def _denoised(self, level: float) -> Denoised:
+        time_at, pairs, squares, count = self.diffusion.time_at(level), [], 0.0, 0
+        for images in self.held_out:
+            clean = self._clean(images)
+            times = torch.full((len(clean),), time_at)
+            noised = self.diffusion.noised(clean, self._noise(images.ids, clean), times)
+            found = self.diffusion.denoise(self.trainee.predict, noised, time_at, self.check.denoise_steps)
+            squares, count = squares + float((found - clean).square().sum()), count + clean.numel()
+            pairs.append((images, self._decoded(found)))
+            self.listener.advance(len(images.ids))
+        return Denoised(level, self._measured(pairs, self.names), squares / count / float(self._variance()))
+
+    def _samples(self) -> tuple[Mapping[str, Measure], Mapping[str, Measure]]:
+        """Distances of the VAE's reconstructions, and of samples, to the pictures that were trained on."""
+        names = tuple(name for name in self.names if name in FRECHET)
+        if not names or self.check.samples < 2:
+            return {}, {}
+        ids = list(self.loader.digests) or [entry.id for entry in self.training]
+        chosen = evenly(sorted(ids), self.check.samples)
+        own = self.bench.catalogue.build(names)
+        drawn = self.bench.catalogue.build(names)
+        self.listener.start(f"Sampling, {self.ref}", len(chosen))
+        self.loader = self.bench.loader(self.training)
+        for images in self.bench.loader(self.training.only(chosen)):
+            like = self._clean(images)
+            noise = noise_for([f"sample of {name}" for name in images.ids], like, self.bench.settings.seed)
+            latents = self.diffusion.generate(self.trainee.predict, noise, self.check.sample_steps)
+            for built, decoded in ((own, self._own(images)), (drawn, self._decoded(latents))):
+                batch = _batch(images, decoded, self.bench.device)
+                for metric in built.metrics:
+                    metric.update(batch)
+            self.listener.advance(len(images.ids))
+        for _ in self.loader:  # what the data card tells is of all pictures that were trained on
+            pass
+        return own.measures(), {OF_SAMPLES.get(n, n): _of_samples(m) for n, m in drawn.measures().items()}
+
+    def _measured(self, pairs: Sequence[tuple[Images, Tensor]], names: Sequence[str]) -> Mapping[str, Measure]:
+        built = self.bench.catalogue.build(names)
+        for images, decoded in pairs:
+            batch = _batch(images, decoded, self.bench.device)
+            for metric in built.metrics:
+                metric.update(batch)
+        return built.measures()
+
+    def _clean(self, images: Images) -> Tensor:
+        return scaled(self.bench.vae.encode(to_pixels(images.image.to(self.bench.device))).mean, self.scaling)
+
+    def _own(self, images: Images) -> Tensor:
+        return self._decoded(self._clean(images))
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        return self.bench.vae.decode(unscaled(latents, self.scaling))
+
+    def _noise(self, ids: Sequence[str], like: Tensor) -> Tensor:
+        return noise_for(ids, like, self.bench.settings.seed)
+
+    def _variance(self) -> Tensor:
+        return scaled(self.latents.means, self.scaling).var(unbiased=False)
+
+
+def _kept_points(out: Path) -> dict[int, Point]:
+    """What was seen of a training that is gone on with, by step."""
+    path = out / LOOKS_FILE
+    return {one["step"]: Point(**one) for one in json.loads(path.read_text())} if path.exists() else {}
+
+
+def _batch(images: Images, decoded: Tensor, device: torch.device) -> Batch:
+    (height, width), image = images.valid, images.image.to(device)
+    decoded = decoded[..., :height, :width]
+    return Batch(
+        images.ids,
+        image[..., :height, :width],
+        reconstruction=to_image(decoded.nan_to_num(), Levels.ROUND),
+        reconstruction_pixels=decoded,
+        finite=decoded.isfinite().flatten(1).all(1),
+    )
+
+
+def _of_samples(measure: Measure) -> Measure:
+    name = OF_SAMPLES.get(measure.name, measure.name)
+    words = f"of samples of the U-Net to the pictures that it was trained on, as many: {measure.definition}"
+    return replace(measure, name=name, definition=words)
+
+
+def _divided(images: ImageSet) -> tuple[list[str], list[str]]:
+    """Ids to train on, and one in six held out, evenly spaced. Raises InputError where there are too few."""
+    ids = sorted(images.ids)
+    held = set(evenly(ids, max(FEWEST_HELD_OUT, len(ids) // HELD_OUT_SHARE)))
+    train = [name for name in ids if name not in held]
+    if len(train) < 2:
+        raise InputError(
+            f"{len(ids)} pictures are too few: {len(held)} are held out and 2 at least are trained on",
+            hint="Give more pictures; thousands are better.",
+        )
+    return train, sorted(held)
+
+
+def _file_name(ref: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in ref)[-60:]

@@ -134,6 +134,34 @@ def test_train_then_check_what_was_trained(run: Run, photos: Path, tmp_path: Pat
     assert checked.document["vae"]["latent_channels"] == 4
 
 
+def test_a_unet_and_the_ceiling_from_the_command_line(run: Run, photos: Path, tmp_path: Path) -> None:
+    config = tmp_path / "unet.toml"
+    config.write_text(
+        "[model]\nblock_out_channels = [16]\nlayers_per_block = 1\nattention_levels = [1]\nnorm_num_groups = 8\n"
+        "[training]\nsteps = 2\nbatch_size = 2\n"
+    )
+    options = ("--vae", "kl-f8-tiny", "--size", 32, "--config", config)
+    trained = run("train", "unet", photos, *options, "--out", tmp_path / "unet", "--scaling", "measured")
+    assert trained.code == 0, trained.err
+    assert "of std 1.000" in trained.out
+    refused = run("train", "unet", photos, *options, "--out", tmp_path / "no", "--scaling-factor", 5)
+    assert refused.code == 2
+    assert "outside 0.8 to 1.25" in refused.err
+    assert "--any-scale" in refused.err
+    wrong = run("train", "unet", photos, *options, "--out", tmp_path / "no", "--scaling", "guess")
+    assert wrong.code == 2
+    done = run(
+        *("e2e", photos, *options, "--any-scale", "--samples", 4, "--metrics", "psnr_db,fd_efficientnet_lite0"),
+        *("--out", tmp_path / "e2e", "--json"),
+    )
+    assert done.code == 0, done.err
+    assert done.document["kind"] == "e2e"
+    again = run("report", tmp_path / "e2e", COLUMNS="80")
+    assert again.code == 0, again.err
+    assert max(map(len, again.out.splitlines())) <= 80
+    assert "Ceiling check" in again.out
+
+
 def test_an_interrupted_reader_is_no_error(run: Run) -> None:
     assert run("--help").code == 0
     assert run("reconstruct", "--help", COLUMNS="80").code == 0

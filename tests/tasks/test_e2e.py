@@ -116,6 +116,22 @@ def test_the_ceiling_is_what_reconstruct_measures(tmp_path: Path, config: str, o
     assert again.vaes == found.vaes
 
 
+def test_held_out_pictures_may_be_others(tmp_path: Path, config: str) -> None:
+    from PIL import Image
+
+    (tmp_path / "val").mkdir()
+    for place in range(3):
+        Image.linear_gradient("L").rotate(90 * place).convert("RGB").save(tmp_path / "val" / f"{place}.png")
+    found = e2e(
+        "samples", ["kl-f8-tiny"], tmp_path / "out", SETTINGS, val=str(tmp_path / "val"), config=config, check=CHECK
+    )
+    assert (found.held_out, found.data.count) == (3, 12)
+    assert found.vaes[0].ceiling["psnr_db"].n == 3
+    text = to_markdown(found).replace("\\", "")
+    assert " ~ |" in text
+    assert "~ unreliable: " in text
+
+
 def test_a_figure_above_the_ceiling_is_told_by_its_direction(tmp_path: Path, config: str) -> None:
     found = e2e("samples", ["kl-f8-tiny"], tmp_path / "out", SETTINGS, config=config, check=replace(CHECK, samples=0))
     climb = found.vaes[0]

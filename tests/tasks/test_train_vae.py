@@ -118,3 +118,19 @@ def test_what_cannot_be_trained_is_refused(
         train(
             "samples", recipe(tmp_path, without_model=without_model), tmp_path / "out", replace(settings, offline=True)
         )
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaecheck.errors import SetupError
+    from vaecheck.tasks.machine import training_device
+
+    if not torch.cuda.is_available():
+        with pytest.raises(SetupError, match="no cuda device"):
+            train("samples", recipe(tmp_path), tmp_path / "out", TrainSettings(device="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="takes the GPUs that it sees") as refused:
+        training_device("cuda:1")
+    assert "CUDA_VISIBLE_DEVICES=1" in refused.value.hint
+    assert training_device("cpu") == "cpu"
+    assert training_device("auto") == "auto"

@@ -295,14 +295,15 @@ def test_equivariance_and_latent_noise_reach_the_decoder() -> None:
 
 
 def test_the_average_is_its_recurrence(tmp_path: Path) -> None:
-    trainee = trainee_of(recipe(6, ema_decay=0.8))
+    trainee = trainee_of(recipe(6, ema_decay=0.3))
     states: list[dict[str, Tensor]] = []
     spied(trainee, "step", lambda step, batch: states.append(weights(trainee)))
     trained(trainee, tmp_path)
     states = [*states[1:], weights(trainee)]
     expected = states[0]
-    for state in states[1:]:
-        expected = {name: 0.8 * expected[name] + 0.2 * value for name, value in state.items()}
+    for update, state in enumerate(states[1:], start=1):
+        decay = min(0.3, (1 + update) / (10 + update))
+        expected = {name: decay * expected[name] + (1 - decay) * value for name, value in state.items()}
     found = state_of(trainee.averaged())
     for name, value in expected.items():
         assert torch.allclose(found[name], value, atol=1e-7), name

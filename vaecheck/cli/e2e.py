@@ -17,6 +17,9 @@ def command(
     context: typer.Context,
     vae: Annotated[list[str], typer.Option("--vae", metavar="REF", help="A VAE; give several to choose between them.")],
     images: o.Images = None,
+    val: Annotated[
+        str | None, typer.Option(metavar="IMAGES", help="Held-out pictures; else one in six of IMAGES.")
+    ] = None,
     config: Annotated[
         str | None, typer.Option(metavar="FILE", help="The U-Net and its budget: [model] and [training] in TOML.")
     ] = None,
@@ -53,6 +56,7 @@ def command(
             vae,
             out,
             settings,
+            val=val,
             config=config,
             unet=unet,
             check=E2ESettings(samples=samples),

@@ -122,6 +122,7 @@ def notes(ceiling: Ceiling) -> list[str]:
         if any(is_above(climb.ceiling.get(name), measure) for name, measure in one.measures.items())
     ]
     lines = [f"^ better than the ceiling ({', '.join(above)}). {ABOVE}"] if above else []
+    lines += [f"~ unreliable: {printable(reason)}" for reason in _unreliable(ceiling)]
     lines.append(
         "The VAE's share is the distance of its own reconstructions over that of the samples: near 1 the VAE limits, "
         "near 0 the U-Net does. The rest is the U-Net's, and more steps may lower it."
@@ -132,6 +133,17 @@ def notes(ceiling: Ceiling) -> list[str]:
             "can be compared between VAEs: an error of one size in their latents is worth another in pixels."
         )
     return lines
+
+
+def _unreliable(ceiling: Ceiling) -> list[str]:
+    """Why figures are, each reason once by measure: those of one kind differ in their numbers alone."""
+    found: dict[tuple[str, int], str] = {}
+    for climb in ceiling.vaes:
+        for group in (climb.ceiling, climb.ceiling_of_all, climb.samples):
+            for name, measure in group.items():
+                if measure.status == "unreliable":
+                    found.setdefault((name, measure.n), f"{name} of {measure.n} pictures: {measure.reason}")
+    return list(found.values())
 
 
 def _samples(climbs: Sequence[Climb], longest: int | None) -> Table:
@@ -170,4 +182,7 @@ def _number(measure: Measure) -> float:
 
 
 def _value(measure: Measure | None) -> str:
-    return figures.ABSENT if measure is None else figures.value(replace(measure, ci95=None), unit=False)
+    if measure is None:
+        return figures.ABSENT
+    mark = " ~" if measure.status == "unreliable" else ""
+    return f"{figures.value(replace(measure, ci95=None), unit=False)}{mark}"

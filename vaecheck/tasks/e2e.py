@@ -22,12 +22,14 @@ from vaecheck import provenance
 from vaecheck.errors import InputError
 from vaecheck.images.entries import ImageSet
 from vaecheck.images.loader import Images
+from vaecheck.images.sources import open_images
 from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.results.ceiling import Ceiling, Climb, Denoised, Point
 from vaecheck.results.files import write_atomically
 from vaecheck.results.types import Measure, VAECard
 from vaecheck.tasks.e2e_judgement import best_of, plots_of
+from vaecheck.tasks.machine import training_device
 from vaecheck.tasks.opening import Bench, open_bench
 from vaecheck.tasks.reconstruct import evenly, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings
@@ -63,6 +65,7 @@ def e2e(
     out: Path,
     settings: Settings,
     *,
+    val: str | None = None,
     config: str | None = None,
     unet: UNetSettings | None = None,
     check: E2ESettings | None = None,
@@ -70,20 +73,24 @@ def e2e(
 ) -> Ceiling:
     """Train a U-Net on each VAE's latents and measure it; `out` keeps the trainings, which are gone on with.
 
+    val: the held-out pictures; without them one in six of the source's.
     Raises InputError for too few pictures, and for REFs that are given twice.
     """
     started = time.perf_counter()
     unet, check, listener = unet or UNetSettings(), check or E2ESettings(), listener or Listener()
     recipe = load_unet_recipe(config)
+    held_out = open_images(val, seed=settings.seed, offline=settings.offline) if val else None
     if len(set(refs)) < len(refs):
         raise InputError("a VAE is given twice", hint="Give each --vae once.")
-    machine = Machine(recipe.training.precision, device=settings.device)
+    machine = Machine(recipe.training.precision, device=training_device(settings.device))
     settings = replace(settings, device=str(machine.device))
     climbs, benches, warnings = [], [], list[str]()
     for place, ref in enumerate(refs):
         listener.tell(f"{ref}: {place + 1} of {len(refs)}")
         bench = open_bench(source, ref, settings, listener)
-        one = _OneVAE(bench, ref, recipe, machine, out / f"{place:02d}-{_file_name(ref)}", unet, check, listener)
+        one = _OneVAE(
+            bench, ref, recipe, machine, out / f"{place:02d}-{_file_name(ref)}", unet, check, held_out, listener
+        )
         climbs.append(one.climb())
         benches.append(bench)
         warnings += [*bench.vae.warnings, *one.warnings]
@@ -95,6 +102,7 @@ def e2e(
         held_out=one.held_out_count,
         settings={
             **settings.document(),
+            "val": val,
             "steps": recipe.training.steps,
             "batch_size": recipe.training.batch_size,
             "prediction": recipe.training.prediction,
@@ -124,13 +132,13 @@ class _OneVAE:
         out: Path,
         unet: UNetSettings,
         check: E2ESettings,
+        held_out: ImageSet | None,
         listener: Listener,
     ) -> None:
         self.bench, self.ref, self.check, self.machine, self.out = bench, ref, check, machine, out
-        train_ids, held_ids = _divided(bench.images)
-        self.held_out = list(bench.loader(bench.images.only(held_ids)))
+        self.training, held_out = (bench.images, held_out) if held_out else _divided(bench.images)
+        self.held_out = list(bench.loader(held_out))
         self.held_out_count = sum(len(images.ids) for images in self.held_out)
-        self.training = bench.images.only(train_ids)
         self.loader = bench.loader(self.training)
         self.listener, self.unet = listener, unet
         self.latents = encode_all(replace(bench, images=self.training), out)
@@ -273,8 +281,8 @@ def _of_samples(measure: Measure) -> Measure:
     return replace(measure, name=name, definition=words)
 
 
-def _divided(images: ImageSet) -> tuple[list[str], list[str]]:
-    """Ids to train on, and one in six held out, evenly spaced. Raises InputError where there are too few."""
+def _divided(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Those to train on, and one in six held out, evenly spaced. Raises InputError where there are too few."""
     ids = sorted(images.ids)
     held = set(evenly(ids, max(FEWEST_HELD_OUT, len(ids) // HELD_OUT_SHARE)))
     train = [name for name in ids if name not in held]
@@ -283,7 +291,7 @@ def _divided(images: ImageSet) -> tuple[list[str], list[str]]:
             f"{len(ids)} pictures are too few: {len(held)} are held out and 2 at least are trained on",
             hint="Give more pictures; thousands are better.",
         )
-    return train, sorted(held)
+    return images.only(train), images.only(held)
 
 
 def _file_name(ref: str) -> str:

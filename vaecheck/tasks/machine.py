@@ -40,6 +40,17 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def training_device(name: str) -> str:
+    """As `choose_device`, for trainings, whose GPUs accelerate deals out. Raises InputError for one by its number."""
+    device = choose_device(name)
+    if device.index is not None:
+        raise InputError(
+            f"--device {name}: a training takes the GPUs that it sees, one for each process",
+            hint=f"Say which it sees: CUDA_VISIBLE_DEVICES={device.index}, and --device cuda.",
+        )
+    return "cpu" if device.type == "cpu" and name != "auto" else "auto"
+
+
 def choose_dtype(name: str, device: torch.device) -> str:
     """auto: float32 on every device, because half precision changes what is measured; else as asked.
 

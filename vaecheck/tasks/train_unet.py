@@ -11,6 +11,7 @@ from typing import Any
 from vaecheck.errors import InputError
 from vaecheck.event_files import EventFile
 from vaecheck.results.types import GIVEN, LatentScaling
+from vaecheck.tasks.machine import training_device
 from vaecheck.tasks.opening import Bench, open_bench
 from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.train.latents import Latents, encoded
@@ -79,7 +80,7 @@ def train_unet(
     Raises InputError for a scaling that leaves the latents' deviation outside 0.8 to 1.25.
     """
     unet, recipe = unet or UNetSettings(), load_unet_recipe(config)
-    machine = Machine(recipe.training.precision, device=settings.device)
+    machine = Machine(recipe.training.precision, device=training_device(settings.device))
     listener = listener if listener and machine.is_first else Listener()
     bench = open_bench(source, ref, replace(settings, device=str(machine.device)), listener)
     latents = encode_all(bench, out if machine.is_first else None)

@@ -16,6 +16,7 @@ import torch
 from vaecheck.errors import InputError
 from vaecheck.event_files import MISSING, EventFile
 from vaecheck.results.history import History
+from vaecheck.tasks.machine import training_device
 from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.tasks.training_pictures import HeldPictures, hold_pictures
 from vaecheck.tasks.watch import Writer, save, watch
@@ -85,7 +86,9 @@ def train(
     settings = settings or TrainSettings()
     recipe_file = load_config(config)
     machine = Machine(
-        recipe_file.recipe.training.precision, device=settings.device, unused=settings.start_from is not None
+        recipe_file.recipe.training.precision,
+        device=training_device(settings.device),
+        unused=settings.start_from is not None,
     )
     listener = listener if listener and machine.is_first else Listener()
     torch.manual_seed(recipe_file.recipe.training.seed)

@@ -250,8 +250,16 @@ class Schedule:
 
 
 def averaged(module: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    """An exponential moving average of the module's weights; `update_parameters` after each step. 0: no average."""
-    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    """An exponential moving average of the module's weights; `update_parameters` after each step. 0: no average.
+
+    Why the decay of update n is at most (1 + n) / (10 + n): a short training would else keep its random beginning.
+    """
+
+    def average(averages: Any, weights: Any, updates: Any) -> None:
+        count = int(updates)
+        move = torch.optim.swa_utils.get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))  # type: ignore[no-untyped-call]
+        move(averages, weights, updates)
+
     return torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=average).requires_grad_(False)
 
 

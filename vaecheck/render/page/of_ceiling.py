@@ -36,6 +36,6 @@ def _table(title: str, columns: Sequence[tuple[str, bool]], rows: Sequence[Seque
 def _cell(text: str) -> parts.Cell:
     """A number is what its column is sorted by."""
     try:
-        return parts.Cell(text, float(text.removesuffix(" ^").removesuffix("%")))
+        return parts.Cell(text, float(text.removesuffix(" ^").removesuffix(" ~").removesuffix("%")))
     except ValueError:
         return parts.Cell(text)

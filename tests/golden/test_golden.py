@@ -11,6 +11,7 @@ import pytest
 
 from vaecheck.render.figures import value
 from vaecheck.render.redraw import redraw
+from vaecheck.results.ceiling import Ceiling
 from vaecheck.results.comparison import Comparison
 from vaecheck.results.files import Document, load, to_document
 from vaecheck.results.gate import GateReport
@@ -18,10 +19,10 @@ from vaecheck.results.history import History
 from vaecheck.results.types import SCHEMA, Result
 
 SAVED = sorted(path.parent for path in Path(__file__).parent.glob("schema_*/*/result.json"))
-KINDS = ("reconstruct", "score", "scale-factor", "bench", "latents", "diagnose", "compare", "gate", "watch")
+KINDS = ("reconstruct", "score", "scale-factor", "bench", "latents", "diagnose", "compare", "gate", "watch", "e2e")
 MANY_PLOTS = [folder for folder in SAVED if folder.name in ("diagnose", "latents")]
-ONE_OF_A_KIND = [folder for folder in SAVED if folder.name in ("reconstruct", "compare", "gate", "watch")]
-RECORDS = {"compare": Comparison, "gate": GateReport, "watch": History}
+ONE_OF_A_KIND = [folder for folder in SAVED if folder.name in ("reconstruct", "compare", "gate", "watch", "e2e")]
+RECORDS = {"compare": Comparison, "gate": GateReport, "watch": History, "e2e": Ceiling}
 LARGEST, LARGEST_TOGETHER = 61_000, 1_000_000
 
 
@@ -51,6 +52,9 @@ def figures(document: Document) -> list[float]:
         return [check.value for check in document.checks if check.value is not None]
     if isinstance(document, History):
         measures = [measure for one in document.evaluations for measure in one.measures.values()]
+    elif isinstance(document, Ceiling):
+        groups = [(*(one.measures for one in climb.denoised), climb.ceiling, climb.samples) for climb in document.vaes]
+        measures = [measure for group in groups for one in group for measure in one.values()]
     elif isinstance(document, Comparison):
         measures = [measure for contest in document.measures.values() for measure in contest.values.values()]
     else:

@@ -83,6 +83,8 @@ def e2e(
     if len(set(refs)) < len(refs):
         raise InputError("a VAE is given twice", hint="Give each --vae once.")
     machine = Machine(recipe.training.precision, device=training_device(settings.device))
+    if machine.size > 1:
+        raise InputError("e2e runs in one process", hint="Start it alone; train vae and train unet take several.")
     settings = replace(settings, device=str(machine.device))
     climbs, benches, warnings = [], [], list[str]()
     for place, ref in enumerate(refs):

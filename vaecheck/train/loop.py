@@ -17,6 +17,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -124,7 +125,9 @@ class Machine:
 
     def prepare(self, part: Wrapped) -> Wrapped:
         """A module on this device, its gradients averaged over the processes; or an optimiser of one."""
-        prepared: Wrapped = self._accelerator.prepare(part)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            prepared: Wrapped = self._accelerator.prepare(part)
         return prepared
 
     def bare(self, module: nn.Module) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +16,16 @@ from vaecheck.render.ceiling import is_above, vaes_share
 from vaecheck.render.forms import to_markdown
 from vaecheck.render.report import write_report
 from vaecheck.results import files
+from vaecheck.results.ceiling import Point
+from vaecheck.results.types import LatentScaling
 from vaecheck.tasks import train_unet as task
 from vaecheck.tasks.e2e import E2ESettings, e2e
 from vaecheck.tasks.e2e_judgement import best_of
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.tasks.train_unet import UNetSettings, train_unet
+from vaecheck.train.latents import Latents
+from vaecheck.train.loop import read_log
 from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
 
 CONFIG = """
@@ -82,6 +89,62 @@ def test_an_unknown_factor_is_measured_and_told(tmp_path: Path, config: str, oth
     assert any("ships no scaling factor" in text for text in told)
 
 
+def test_a_shipped_shift_stays_with_a_measured_factor(
+    tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = task.open_bench
+
+    def shifted(*given: Any) -> Any:
+        bench = real(*given)
+        bench.vae.card = replace(bench.vae.card, scaling=LatentScaling(None, 0.7, source="config.json"))
+        return bench
+
+    monkeypatch.setattr(task, "open_bench", shifted)
+    done = train_unet("samples", "kl-f8-tiny", tmp_path / "out", SETTINGS, config=config)
+    assert done.scaling.shift_factor == 0.7
+    assert done.std == pytest.approx(1.0, rel=1e-6)
+
+
+def test_latents_of_weights_without_a_hash_are_encoded_anew(
+    tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of a user's class may have changed, which nobody sees from here."""
+    code = tmp_path / "mine.py"
+    text = "from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig\nimport torch\n"
+    text += "def build():\n    torch.manual_seed({})\n"
+    text += "    return KLAutoencoder(KLConfig((8, 8, 16), 1, 4, 4, mid_block_add_attention=False))\n"
+    code.write_text(text.format(0))
+    first = train_unet("samples", f"{code}:build", tmp_path / "out", SETTINGS, config=config)
+    code.write_text(text.format(1))
+    with pytest.raises(InputError, match="another training: latents"):
+        train_unet("samples", f"{code}:build", tmp_path / "out", SETTINGS, config=config)
+    code.write_text(text.format(0))
+    assert train_unet("samples", f"{code}:build", tmp_path / "out", SETTINGS, config=config) == first
+
+
+def test_constant_latents_are_refused(tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Latents, "scaled_std", lambda *given: 0.0)
+    with pytest.raises(InputError, match="constant"):
+        train_unet("samples", "kl-f8-tiny", tmp_path / "out", SETTINGS, config=config)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_unet_of_one(tmp_path: Path, config: str) -> None:
+    """Only the first encodes; both take its latents, its scaling and halves of its batches."""
+    common = ["-m", "vaecheck", "train", "unet", "samples", "--vae", "kl-f8-tiny", "--config", config, "--size", "32"]
+    common += ["--limit", "12", "--offline", "--device", "cpu", "--report-every", "1", "--scaling", "measured"]
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    logs = []
+    for name, launcher in (("one", []), ("two", several)):
+        command = [sys.executable, *launcher, *common, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        logs.append(read_log(tmp_path / name))
+    assert len(logs[0]) == 8
+    for one, two in zip(*logs, strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
+
+
 def test_the_ceiling_is_what_reconstruct_measures(tmp_path: Path, config: str, other: str) -> None:
     found = e2e("samples", ["kl-f8-tiny", other], tmp_path / "out", SETTINGS, config=config, check=CHECK)
     assert found.held_out == 2
@@ -132,6 +195,52 @@ def test_held_out_pictures_may_be_others(tmp_path: Path, config: str) -> None:
     assert "~ unreliable: " in text
 
 
+def test_a_look_is_a_denoising_of_one_step_without_the_padding(tmp_path: Path, config: str) -> None:
+    """In batches of one: all pictures are looked at, and only where they are."""
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    for place in range(6):
+        picture = Image.linear_gradient("L").rotate(70 * place).convert("RGB").crop((100, 100, 150, 145))
+        picture.save(tmp_path / "pictures" / f"{place}.png")
+    padded = replace(SETTINGS, fit="pad", batch_size=1, metrics=("psnr_db",))
+    check, source = E2ESettings(levels=(0.5,), denoise_steps=1, samples=0), str(tmp_path / "pictures")
+    unet = UNetSettings(any_scale=True)
+    one = e2e(source, ["kl-f8-tiny"], tmp_path / "out", padded, config=config, check=check, unet=unet)
+    found = one.vaes[0]
+    assert found.curve[-1].psnr_db == pytest.approx(found.denoised[0].measures["psnr_db"].value, abs=1e-4)
+    assert found.curve[-1].latent_error == pytest.approx(found.denoised[0].latent_error, rel=1e-4)
+
+
+def test_looks_of_other_pictures_and_damaged_ones_are_not_taken(tmp_path: Path, config: str) -> None:
+    def looked(check: E2ESettings) -> tuple[Point, ...]:
+        settings = replace(SETTINGS, metrics=("psnr_db",))
+        return e2e("samples", ["kl-f8-tiny"], tmp_path / "out", settings, config=config, check=check).vaes[0].curve
+
+    check = replace(CHECK, samples=0)
+    first = looked(check)
+    assert looked(check) == first
+    other = looked(replace(check, levels=(0.8,)))
+    assert [point.step for point in other] == [8]
+    assert other[0].psnr_db != first[-1].psnr_db
+    looks = next((tmp_path / "out").rglob("looks.json"))
+    looks.write_text(looks.read_text()[:20])
+    assert looked(check) == first[-1:]
+
+
+def test_held_out_pictures_that_were_trained_on_are_told(tmp_path: Path, config: str) -> None:
+    found = e2e(
+        "samples",
+        ["kl-f8-tiny"],
+        tmp_path / "out",
+        SETTINGS,
+        val="samples",
+        config=config,
+        check=replace(CHECK, samples=0),
+    )
+    assert any("are among those that were trained on" in warning for warning in found.warnings)
+
+
 def test_a_figure_above_the_ceiling_is_told_by_its_direction(tmp_path: Path, config: str) -> None:
     found = e2e("samples", ["kl-f8-tiny"], tmp_path / "out", SETTINGS, config=config, check=replace(CHECK, samples=0))
     climb = found.vaes[0]
@@ -157,6 +266,8 @@ def test_who_is_best_needs_intervals_that_do_not_meet(tmp_path: Path, config: st
     assert best_of([bad, good])[0] == "good"
     assert best_of([with_distance("near", 11.0, 10.0, 12.0), good])[0] == ""
     assert best_of([bad, replace(good, samples={})])[0] == ""
+    assert best_of([bad, replace(good, samples={name: replace(good.samples[name], ci95=None)})])[0] == ""
+    assert best_of([bad, replace(good, samples={name: replace(good.samples[name], n=5)})])[0] == ""
     best, words = best_of([bad, with_distance("few", 10.0, 9.0, 11.0, "unreliable")])
     assert best == ""
     assert "few is ahead" in words

@@ -90,6 +90,25 @@ def test_one_known_picture_comes_back_from_any_level(prediction: str) -> None:
         torch.testing.assert_close(found, clean, atol=2e-3, rtol=1e-3)
 
 
+def test_the_straight_path_is_that_of_diffusers_scheduler() -> None:
+    """A U-Net saved with it gives diffusers what it gives us: the same times, the same steps."""
+    diffusion = Diffusion.of("flow")
+    theirs = diffusion.scheduler()
+    theirs.set_timesteps(10)
+    told: list[list[float]] = [[], []]
+
+    def unet(noised: Tensor, times: Tensor, place: int) -> Tensor:
+        told[place].append(float(times[0]))
+        return 0.3 * noised + times.view(-1, 1, 1, 1) / TIMES
+
+    ours = diffusion.denoise(lambda x, times: unet(x, diffusion.told(times), 0), draw(5), TIMES - 1, 10)
+    x = draw(5)
+    for time in theirs.timesteps:
+        x = theirs.step(unet(x, time.expand(3), 1), time, x).prev_sample
+    assert told[0] == told[1]
+    torch.testing.assert_close(ours, x)
+
+
 def test_the_solver_is_ddim() -> None:
     """Over diffusers' own times, with a model that is not ideal."""
     diffusion = Diffusion.of("epsilon")

@@ -142,12 +142,9 @@ class LatentMoments:
         mean m = sum p_c m_c and the variance sum p_c (s_c^2 + (m_c - m)^2) (the law of total variance).
         """
         channels, shares = self.folded_moments()
-        factor = 1.0 if scaling.scaling_factor is None else scaling.scaling_factor
-        shifts, gains = np.full(len(channels), scaling.shift_factor or 0.0), np.full(len(channels), factor)
-        if scaling.channel_means is not None and scaling.channel_stds is not None:
-            if scaling.patch != self.patch or len(scaling.channel_stds) != len(channels):
-                return None
-            shifts, gains = np.array(scaling.channel_means), factor / np.array(scaling.channel_stds)
+        shifts, gains = (np.array(values) for values in scaling.of_channels(len(channels)))
+        if len(gains) != len(channels) or (scaling.channel_stds is not None and scaling.patch != self.patch):
+            return None
         means = (np.array([channel.mean for channel in channels]) - shifts) * gains
         stds = np.array([channel.std for channel in channels]) * np.abs(gains)
         mean = float(shares @ means)

@@ -66,6 +66,13 @@ class LatentScaling:
     def known(self) -> bool:
         return self.scaling_factor is not None or self.channel_stds is not None
 
+    def of_channels(self, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Shift and gain of each of so many folded channels: what a U-Net sees is (z - shift) * gain."""
+        factor = 1.0 if self.scaling_factor is None else self.scaling_factor
+        if self.channel_means is None or self.channel_stds is None:
+            return (self.shift_factor or 0.0,) * count, (factor,) * count
+        return self.channel_means, tuple(factor / std for std in self.channel_stds)
+
     @property
     def given(self) -> bool:
         """Whether the figures are the user's, not the VAE's."""

@@ -9,11 +9,13 @@ better than any that it has not seen.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -21,8 +23,9 @@ from torch import Tensor
 from vaecheck import provenance
 from vaecheck.errors import InputError
 from vaecheck.images.entries import ImageSet
-from vaecheck.images.loader import Images
+from vaecheck.images.loader import Images, Loader
 from vaecheck.images.sources import open_images
+from vaecheck.metrics.pixel import psnr_db
 from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.results.ceiling import Ceiling, Climb, Denoised, Point
@@ -37,7 +40,8 @@ from vaecheck.tasks.train_unet import UNetSettings, chosen_scaling, encode_all, 
 from vaecheck.train.latents import scaled, unscaled
 from vaecheck.train.loop import Machine
 from vaecheck.train.unet import UNetRecipe, UNetTrainee
-from vaecheck.vae.protocol import noise_for
+from vaecheck.vae.protocol import Posterior, joined, noise_for
+from vaecheck.vae.room import Room
 
 FRECHET = ("rfid", "fd_efficientnet_lite0")
 OF_SAMPLES = {"rfid": "fid"}
@@ -86,7 +90,7 @@ def e2e(
     if machine.size > 1:
         raise InputError("e2e runs in one process", hint="Start it alone; train vae and train unet take several.")
     settings = replace(settings, device=str(machine.device))
-    climbs, benches, warnings = [], [], list[str]()
+    climbs, warnings = [], list[str]()
     for place, ref in enumerate(refs):
         listener.tell(f"{ref}: {place + 1} of {len(refs)}")
         bench = open_bench(source, ref, settings, listener)
@@ -94,14 +98,12 @@ def e2e(
             bench, ref, recipe, machine, out / f"{place:02d}-{_file_name(ref)}", unet, check, held_out, listener
         )
         climbs.append(one.climb())
-        benches.append(bench)
         warnings += [*bench.vae.warnings, *one.warnings]
     best, decided_by = best_of(climbs)
-    training = one.loader
     return Ceiling(
         vaes=tuple(climbs),
-        data=benches[-1].data_card(training),
-        held_out=one.held_out_count,
+        data=bench.data_card(one.loader),
+        held_out=one.held_out.count,
         settings={
             **settings.document(),
             "val": val,
@@ -117,7 +119,7 @@ def e2e(
         environment=provenance.environment(str(machine.device), {"total": time.perf_counter() - started}),
         best=best,
         decided_by=decided_by,
-        warnings=tuple(dict.fromkeys((*warnings, *picture_warnings(training)))),
+        warnings=tuple(dict.fromkeys((*warnings, *picture_warnings(one.loader)))),
         plots=plots_of(climbs),
     )
 
@@ -138,17 +140,25 @@ class _OneVAE:
         listener: Listener,
     ) -> None:
         self.bench, self.ref, self.check, self.machine, self.out = bench, ref, check, machine, out
+        self.room = Room()
         self.training, held_out = (bench.images, held_out) if held_out else _divided(bench.images)
-        self.held_out = list(bench.loader(held_out))
-        self.held_out_count = sum(len(images.ids) for images in self.held_out)
-        self.loader = bench.loader(self.training)
+        self.held_out = bench.loader(held_out)
+        self.looked_at = _first(self.held_out, check.looked_at)
         self.listener, self.unet = listener, unet
-        self.latents = encode_all(replace(bench, images=self.training), out)
+        self.latents, self.loader = encode_all(replace(bench, images=self.training), out)
         self.scaling = chosen_scaling(bench, self.latents, unet, listener)
         self.trainee = UNetTrainee(recipe, self.latents, self.scaling, machine, ref)
         self.diffusion = self.trainee.diffusion
-        self.points = _kept_points(out)
-        self.warnings: list[str] = []
+        looks = {
+            "training": self.trainee.made_with(),
+            "held out": self.held_out.fingerprint,
+            "seed": bench.settings.seed,
+            "looked_at": check.looked_at,
+            "levels": check.levels,
+        }
+        self.looks_of = hashlib.sha256(json.dumps(looks, sort_keys=True).encode()).hexdigest()
+        self.points = self._kept_points()
+        self.warnings = list(self._overlap())
         self.names = bench.settings.metrics or ("psnr_db", f"lpips_{bench.settings.lpips_net}", *FRECHET)
 
     def climb(self) -> Climb:
@@ -156,10 +166,11 @@ class _OneVAE:
         run(self.trainee, self.machine, self.out, self.unet, self.listener, self._look, max(1, steps // LOOKS))
         if not self.points:  # the training had ended, and what was seen of it is gone
             self._look(steps)
-        self.listener.start(f"Denoising, {self.ref}", len(self.check.levels) * self.held_out_count)
-        ceiling = self._measured([(images, self._own(images)) for images in self.held_out], self.names)
+        self.listener.start(f"Denoising, {self.ref}", len(self.check.levels) * self.held_out.count)
+        ceiling = self._measured(((images, self._own(images)) for images in self.held_out), self.names)
         denoised = tuple(self._denoised(level) for level in self.check.levels)
         of_all, samples = self._samples()
+        self.warnings += self.room.warnings()
         parameters = sum(parameter.numel() for parameter in self.trainee.module.parameters())
         unet = {"parameters": float(parameters), "latent_std": self.latents.scaled_std(self.scaling)}
         if self.scaling.scaling_factor is not None:
@@ -179,49 +190,65 @@ class _OneVAE:
     def _look(self, step: int) -> None:
         """One step of denoising of a few held-out pictures at each level."""
         errors, psnrs = list[float](), list[float]()
-        images = self.held_out[0]
-        count = min(self.check.looked_at, len(images.ids))
-        original = images.image[:count].to(self.bench.device)
-        clean = self._clean(images)[:count]
-        variance = float(self._variance())
-        with torch.no_grad():
+        for images in self.looked_at:
+            clean = self._clean(images)
+            noise = self._noise(images.ids, clean)
             for level in self.check.levels:
-                time_at = self.diffusion.time_at(level)
-                noise, times = self._noise(images.ids[:count], clean), torch.full((count,), time_at)
+                times = torch.full((len(clean),), self.diffusion.time_at(level))
                 noised = self.diffusion.noised(clean, noise, times)
-                predicted = self.trainee.predict(noised, times.to(noised.device))
+                with torch.no_grad():
+                    predicted = self.trainee.predict(noised, times.to(noised.device))
                 found, _ = self.diffusion.ends(predicted, noised, times)
-                errors.append(float((found - clean).square().mean()) / variance)
-                decoded = to_image(self._decoded(found), Levels.CLAMP)
-                squares = (decoded - original.float()).square().flatten(1).mean(1).clamp_min(1e-12)
-                psnrs.append(float((10 * torch.log10(255**2 / squares)).mean()))
-        self.points[step] = Point(step, sum(errors) / len(errors), sum(psnrs) / len(psnrs))
-        kept = [asdict(point) for point in self.points.values()]
+                errors += (found - clean).square().flatten(1).mean(1).tolist()
+                shown = _batch(images, self._decoded(found), self.bench.device)
+                assert shown.reconstruction is not None
+                psnrs += psnr_db(shown.original, shown.reconstruction).tolist()
+        self.points[step] = Point(step, fmean(errors) / float(self._variance()), fmean(psnrs))
+        kept = {"of": self.looks_of, "points": [asdict(point) for point in self.points.values()]}
         write_atomically(self.out / LOOKS_FILE, json.dumps(kept))
 
+    def _kept_points(self) -> dict[int, Point]:
+        """What was seen of a training that is gone on with, by step; nothing where that was another, or is damaged."""
+        try:
+            kept = json.loads((self.out / LOOKS_FILE).read_text())
+            return {one["step"]: Point(**one) for one in kept["points"]} if kept["of"] == self.looks_of else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _overlap(self) -> Iterator[str]:
+        trained_on = set(self.loader.digests.values())
+        if both := sum(digest in trained_on for digest in self.held_out.digests.values()):
+            yield (
+                f"{both} of the {self.held_out.count} held-out pictures are among those that were trained on: the "
+                f"U-Net knows them, and the figures of denoised pictures flatter it"
+            )
+
     def _denoised(self, level: float) -> Denoised:
-        time_at, pairs, squares, count = self.diffusion.time_at(level), [], 0.0, 0
-        for images in self.held_out:
-            clean = self._clean(images)
-            times = torch.full((len(clean),), time_at)
-            noised = self.diffusion.noised(clean, self._noise(images.ids, clean), times)
-            found = self.diffusion.denoise(self.trainee.predict, noised, time_at, self.check.denoise_steps)
-            squares, count = squares + float((found - clean).square().sum()), count + clean.numel()
-            pairs.append((images, self._decoded(found)))
-            self.listener.advance(len(images.ids))
-        return Denoised(level, self._measured(pairs, self.names), squares / count / float(self._variance()))
+        time_at, squares, count = self.diffusion.time_at(level), 0.0, 0
+
+        def pairs() -> Iterator[tuple[Images, Tensor]]:
+            nonlocal squares, count
+            for images in self.held_out:
+                clean = self._clean(images)
+                times = torch.full((len(clean),), time_at)
+                noised = self.diffusion.noised(clean, self._noise(images.ids, clean), times)
+                found = self.diffusion.denoise(self.trainee.predict, noised, time_at, self.check.denoise_steps)
+                squares, count = squares + float((found - clean).square().sum()), count + clean.numel()
+                yield images, self._decoded(found)
+                self.listener.advance(len(images.ids))
+
+        measures = self._measured(pairs(), self.names)
+        return Denoised(level, measures, squares / count / float(self._variance()))
 
     def _samples(self) -> tuple[Mapping[str, Measure], Mapping[str, Measure]]:
         """Distances of the VAE's reconstructions, and of samples, to the pictures that were trained on."""
         names = tuple(name for name in self.names if name in FRECHET)
         if not names or self.check.samples < 2:
             return {}, {}
-        ids = list(self.loader.digests) or [entry.id for entry in self.training]
-        chosen = evenly(sorted(ids), self.check.samples)
+        chosen = evenly(sorted(self.loader.digests), self.check.samples)
         own = self.bench.catalogue.build(names)
         drawn = self.bench.catalogue.build(names)
         self.listener.start(f"Sampling, {self.ref}", len(chosen))
-        self.loader = self.bench.loader(self.training)
         for images in self.bench.loader(self.training.only(chosen)):
             like = self._clean(images)
             noise = noise_for([f"sample of {name}" for name in images.ids], like, self.bench.settings.seed)
@@ -231,11 +258,9 @@ class _OneVAE:
                 for metric in built.metrics:
                     metric.update(batch)
             self.listener.advance(len(images.ids))
-        for _ in self.loader:  # what the data card tells is of all pictures that were trained on
-            pass
         return own.measures(), {OF_SAMPLES.get(n, n): _of_samples(m) for n, m in drawn.measures().items()}
 
-    def _measured(self, pairs: Sequence[tuple[Images, Tensor]], names: Sequence[str]) -> Mapping[str, Measure]:
+    def _measured(self, pairs: Iterable[tuple[Images, Tensor]], names: Sequence[str]) -> Mapping[str, Measure]:
         built = self.bench.catalogue.build(names)
         for images, decoded in pairs:
             batch = _batch(images, decoded, self.bench.device)
@@ -244,13 +269,15 @@ class _OneVAE:
         return built.measures()
 
     def _clean(self, images: Images) -> Tensor:
-        return scaled(self.bench.vae.encode(to_pixels(images.image.to(self.bench.device))).mean, self.scaling)
+        vae, pixels = self.bench.vae, to_pixels(images.image.to(self.bench.device))
+        return scaled(Posterior.joined(self.room.through("encode", vae, vae.encode, pixels)).mean, self.scaling)
 
     def _own(self, images: Images) -> Tensor:
         return self._decoded(self._clean(images))
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        return self.bench.vae.decode(unscaled(latents, self.scaling))
+        vae = self.bench.vae
+        return joined(self.room.through("decode", vae, vae.decode, unscaled(latents, self.scaling)))
 
     def _noise(self, ids: Sequence[str], like: Tensor) -> Tensor:
         return noise_for(ids, like, self.bench.settings.seed)
@@ -259,10 +286,13 @@ class _OneVAE:
         return scaled(self.latents.means, self.scaling).var(unbiased=False)
 
 
-def _kept_points(out: Path) -> dict[int, Point]:
-    """What was seen of a training that is gone on with, by step."""
-    path = out / LOOKS_FILE
-    return {one["step"]: Point(**one) for one in json.loads(path.read_text())} if path.exists() else {}
+def _first(loader: Loader, count: int) -> list[Images]:
+    """The first pictures of a whole pass, in batches."""
+    kept = list[Images]()
+    for images in loader:
+        if (room := count - sum(len(one.ids) for one in kept)) > 0:
+            kept.append(Images(images.ids[:room], images.image[:room], images.valid))
+    return kept
 
 
 def _batch(images: Images, decoded: Tensor, device: torch.device) -> Batch:

@@ -27,9 +27,13 @@ def best_of(climbs: Sequence[Climb]) -> tuple[str, str]:
             if "unreliable" in (first.status, second.status):
                 why = first.reason if first.status == "unreliable" else second.reason
                 return "", f"{winner.ref} is ahead, by a figure that is unreliable ({why}): {figures}"
-            if first.ci95 and second.ci95 and first.ci95[1] >= second.ci95[0]:
+            if first.n != second.n:
+                return "", f"{winner.ref} is ahead, by distances of {first.n} and {second.n} samples: {figures}"
+            if not (first.ci95 and second.ci95):
+                return "", f"{winner.ref} is ahead, by figures without intervals: {figures}"
+            if first.ci95[1] >= second.ci95[0]:
                 return "", f"No VAE is best beyond chance: of {winner.ref} {figures}, and their intervals meet"
-            return winner.ref, figures
+            return winner.ref, f"{figures}; one training of each, so what another seed would change is not in it"
     return "", "No distance of samples could be measured for all, so none is chosen"
 
 
@@ -58,7 +62,10 @@ def _under_the_ceiling(climbs: Sequence[Climb]) -> list[Plot]:
             ]
         measure = next(climb.ceiling[name] for climb in climbs if name in climb.ceiling)
         if lines:
-            note = "The level line of each VAE is its own reconstruction, which no denoising brings detail beyond."
+            note = (
+                "The level line of each VAE is its own reconstruction: denoising can raise a PSNR above it, and brings "
+                "no detail back."
+            )
             unit = f", {measure.unit}" if measure.unit else ""
             found.append(
                 Plot(
@@ -97,7 +104,7 @@ def _samples(climbs: Sequence[Climb]) -> list[Plot]:
                 "VAE",
                 name,
                 tuple(lines),
-                note=f"Lower is better; what the VAE alone has is the least that samples can have. {numbered}.",
+                note=f"Lower is better; samples seldom come below what the VAE alone has. {numbered}.",
             )
         )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,15 +9,17 @@ from typing import Any
 
 from vaecheck.errors import InputError
 from vaecheck.event_files import EventFile
-from vaecheck.results.types import GIVEN, LatentScaling
+from vaecheck.images.loader import Loader
+from vaecheck.results.types import LatentScaling
 from vaecheck.tasks.machine import training_device
 from vaecheck.tasks.opening import Bench, open_bench
 from vaecheck.tasks.settings import Listener, Settings
-from vaecheck.train.latents import Latents, encoded
+from vaecheck.train.latents import Latents, encoded, kept
 from vaecheck.train.loop import Machine, Progress, Watchers
 from vaecheck.train.loop import train as train_loop
 from vaecheck.train.recipe import read_toml, record
 from vaecheck.train.unet import UNetConfig, UNetRecipe, UNetTrainee, UNetTraining
+from vaecheck.vae.room import Room
 
 GOOD_STD = (0.8, 1.25)
 """Of scaled latents, as `scale-factor` judges it."""
@@ -83,29 +84,50 @@ def train_unet(
     machine = Machine(recipe.training.precision, device=training_device(settings.device))
     listener = listener if listener and machine.is_first else Listener()
     bench = open_bench(source, ref, replace(settings, device=str(machine.device)), listener)
-    latents = encode_all(bench, out if machine.is_first else None)
+    latents = _encoded_once(bench, out, machine)
     scaling = chosen_scaling(bench, latents, unet, listener)
     trainee = UNetTrainee(recipe, latents, scaling, machine, ref)
     steps = run(trainee, machine, out, unet, listener)
     return TrainedUNet(out, steps, len(latents), latents.scaled_std(scaling), scaling, machine.is_first)
 
 
-def encode_all(bench: Bench, out: Path | None, *, mirrored: bool = True) -> Latents:
+def _encoded_once(bench: Bench, out: Path, machine: Machine) -> Latents:
+    """By the first process, for all. Raises InputError where the others do not find what it wrote."""
+    if machine.is_first:
+        latents, _ = encode_all(bench, out)
+        machine.wait()
+        return latents
+    machine.wait()
+    found = kept(out)
+    if found is None:
+        raise InputError(
+            f"process {machine.rank} finds no latents in {out}", hint="Give an --out on a disk that all machines see."
+        )
+    return found
+
+
+def encode_all(bench: Bench, out: Path) -> tuple[Latents, Loader]:
+    """The latents, and the loader after its pass over the pictures."""
+    loader, room = bench.loader(), Room()
     bench.listener.start("Encoding", bench.images.count)
-    return encoded(bench.vae, bench.loader(), bench.device, out, advance=bench.listener.advance, mirrored=mirrored)
+    latents = encoded(bench.vae, loader, bench.device, out, room, advance=bench.listener.advance)
+    for warning in room.warnings():
+        bench.listener.warn(warning)
+    return latents, loader
 
 
 def chosen_scaling(bench: Bench, latents: Latents, unet: UNetSettings, listener: Listener) -> LatentScaling:
     """Shipped or given, else measured, which is said. Raises InputError where the latents it makes are off scale."""
     scaling, ref = bench.vae.card.scaling, bench.vae.card.ref
-    measured = 1 / latents.scaled_std(LatentScaling())
-    if unet.scaling == MEASURED or not scaling.known:
-        if not math.isfinite(measured):
-            raise InputError(f"the latents of {ref} are constant", hint="Run vaecheck diagnose.")
-        if unet.scaling != MEASURED:
-            listener.tell(f"{ref} ships no scaling factor: {measured:.5g} is taken, 1 / std of these latents")
-        return LatentScaling(measured, source=GIVEN)
     std = latents.scaled_std(scaling)
+    if not std > 0:
+        raise InputError(f"the latents of {ref} are constant", hint="Run vaecheck diagnose.")
+    if unet.scaling == MEASURED or not scaling.known:
+        factor = (1.0 if scaling.scaling_factor is None else scaling.scaling_factor) / std
+        if unet.scaling != MEASURED:
+            listener.tell(f"{ref} ships no scaling factor: {factor:.5g} is taken, 1 / std of these latents")
+        return replace(scaling, scaling_factor=factor, source=MEASURED)
+    measured = 1 / latents.scaled_std(LatentScaling())
     if not GOOD_STD[0] <= std <= GOOD_STD[1] and not unet.any_scale:
         raise InputError(
             f"after the scaling of {ref} its latents have a std of {std:.3g}, outside {GOOD_STD[0]} to {GOOD_STD[1]}: "

@@ -23,7 +23,7 @@ BETAS = (0.00085, 0.012)
 PREDICTIONS = ("epsilon", "v_prediction", "flow")
 
 Model = Callable[[Tensor, Tensor], Tensor]
-"""Noised latents (B, C, h, w) and times (B,) -> a prediction of their shape."""
+"""Noised latents (B, C, h, w) and times i (B,) -> a prediction of their shape."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class Diffusion:
             return noise
         signal, share = self._at(times, clean)
         return noise - clean if self.prediction == "flow" else signal * noise - share * clean
+
+    def told(self, times: Tensor) -> Tensor:
+        """What a U-Net is given for these times, as diffusers' schedulers give it.
+
+        Why one more on the straight path: there it is T noise_i, and noise_i = (i + 1) / T.
+        """
+        return times + 1 if self.prediction == "flow" else times
 
     def ends(self, predicted: Tensor, noised: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """x_0 and eps, as predicted."""

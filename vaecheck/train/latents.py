@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from vaecheck.images.loader import Loader
 from vaecheck.pixels import to_pixels
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.protocol import VAE, Posterior
+from vaecheck.vae.room import Room
 
 FILE = "latents.safetensors"
 
@@ -30,7 +31,7 @@ FILE = "latents.safetensors"
 class Latents:
     """Posteriors of many pictures, raw. means: (N, C, h, w) float32. stds: of that shape; None of a deterministic VAE.
 
-    key: a hash of the VAE's weights and the pixels.
+    key: a hash of the VAE's weights and the pixels; of the latents themselves where the weights have none.
     """
 
     means: Tensor
@@ -59,36 +60,55 @@ class Latents:
 
 
 def encoded(
-    vae: VAE, loader: Loader, device: torch.device, out: Path | None, *, advance: Callable[[int], None], mirrored: bool
+    vae: VAE,
+    loader: Loader,
+    device: torch.device,
+    out: Path,
+    room: Room,
+    *,
+    advance: Callable[[int], None] = lambda images: None,
 ) -> Latents:
     """The latents of the loader's pictures, and of their mirror images after them; read from `out` if there.
 
     Raises InputError for pictures whose latents are not of one shape, or not finite.
     """
-    path = out / FILE if out else None
-    if path and path.exists() and (found := _read(path, _key(vae, loader, mirrored))):
-        return found
-    parts: list[list[Posterior]] = [[], []]
+    path = out / FILE
+    if path.exists():
+        for _ in loader:  # a pass without the VAE, which is what costs
+            pass
+        if (found := kept(out)) and found.key == _key(vae, loader):
+            return found
+    parts: tuple[list[Posterior], list[Posterior]] = ([], [])
     for images in loader:
         pixels = to_pixels(images.image.to(device))
-        for part, seen in zip(parts, (pixels, pixels.flip(3))[: 1 + mirrored], strict=False):
-            part.append(vae.encode(seen))
+        for part, seen in zip(parts, (pixels, pixels.flip(3)), strict=True):
+            part += [_on_cpu(one) for one in room.through("encode", vae, vae.encode, seen)]
         advance(len(images.ids))
     all_parts = [posterior for part in parts for posterior in part]
     if len({posterior.mean.shape[1:] for posterior in all_parts}) > 1:
         raise InputError("the pictures have latents of several shapes", hint="Use --fit crop.")
     joined = Posterior.joined(all_parts)
-    means = joined.mean.cpu().contiguous()
-    stds = None if joined.log_var is None else (0.5 * joined.log_var).exp().cpu().contiguous()
+    means = joined.mean.contiguous()
+    stds = None if joined.log_var is None else (0.5 * joined.log_var).exp().contiguous()
     if not (means.isfinite().all() and (stds is None or stds.isfinite().all())):
         raise InputError("latents hold NaN or infinity", hint="Run vaecheck diagnose, or try --dtype float32.")
-    latents = Latents(means, stds, _hash(vae, loader, mirrored))
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {"means": means} | ({} if stds is None else {"stds": stds})
-        save_file(tensors, path.with_suffix(".tmp"), {"key": latents.key})
-        path.with_suffix(".tmp").replace(path)
+    tensors = {"means": means} | ({} if stds is None else {"stds": stds})
+    latents = Latents(means, stds, _key(vae, loader) or _content(tensors))
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path.with_suffix(".tmp"), {"key": latents.key})
+    path.with_suffix(".tmp").replace(path)
     return latents
+
+
+def kept(out: Path) -> Latents | None:
+    """What `encoded` left there; None where that is nothing, or damaged."""
+    try:
+        with safe_open(out / FILE, "pt") as file:
+            names = set(file.keys())
+            stds = file.get_tensor("stds") if "stds" in names else None
+            return Latents(file.get_tensor("means"), stds, (file.metadata() or {}).get("key", ""))
+    except (OSError, SafetensorError):
+        return None
 
 
 def scaled(latents: Tensor, scaling: LatentScaling) -> Tensor:
@@ -111,30 +131,25 @@ def _gain(latents: Tensor, scaling: LatentScaling) -> Tensor:
 
 
 def _affine(folded: Tensor, scaling: LatentScaling) -> tuple[Tensor, Tensor]:
-    """Shift and gain, for each channel or all."""
-    factor = 1.0 if scaling.scaling_factor is None else scaling.scaling_factor
-    if scaling.channel_means is None or scaling.channel_stds is None:
-        return folded.new_tensor(scaling.shift_factor or 0.0), folded.new_tensor(factor)
-    means, stds = (folded.new_tensor(values)[:, None, None] for values in (scaling.channel_means, scaling.channel_stds))
-    return means, factor / stds
+    """Shift and gain of each channel, (C, 1, 1)."""
+    shift, gain = (folded.new_tensor(values)[:, None, None] for values in scaling.of_channels(folded.shape[1]))
+    return shift, gain
 
 
-def _read(path: Path, key: str) -> Latents | None:
-    """What was kept, where it is of these weights and pixels."""
-    with safe_open(path, "pt") as file:
-        if (file.metadata() or {}).get("key") != key:
-            return None
-        names = set(file.keys())
-        return Latents(file.get_tensor("means"), file.get_tensor("stds") if "stds" in names else None, key)
+def _on_cpu(posterior: Posterior) -> Posterior:
+    return Posterior(posterior.mean.cpu(), None if posterior.log_var is None else posterior.log_var.cpu())
 
 
-def _key(vae: VAE, loader: Loader, mirrored: bool) -> str:
-    """By a pass over the pictures without the VAE, which is what costs."""
-    for _ in loader:
-        pass
-    return _hash(vae, loader, mirrored)
+def _key(vae: VAE, loader: Loader) -> str:
+    """By the weights and the pixels; empty where the weights have no hash: code of the user's may have changed."""
+    if vae.card.sha256 is None:
+        return ""
+    said = {"vae": vae.card.sha256, "dtype": vae.card.dtype, "pictures": loader.fingerprint}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _hash(vae: VAE, loader: Loader, mirrored: bool) -> str:
-    said = {"vae": vae.card.sha256 or vae.card.ref, "dtype": vae.card.dtype, "pictures": loader.fingerprint}
-    return hashlib.sha256(json.dumps({**said, "mirrored": mirrored}, sort_keys=True).encode()).hexdigest()
+def _content(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -88,16 +88,6 @@ def new_unet(config: UNetConfig, shape: tuple[int, int, int]) -> nn.Module:
     return model
 
 
-def predictor(unet: Any) -> Model:
-    """The U-Net as a function of noised latents and times."""
-
-    def predict(noised: Tensor, times: Tensor) -> Tensor:
-        predicted: Tensor = unet(noised, times).sample
-        return predicted
-
-    return predict
-
-
 @dataclass(frozen=True)
 class Batch:
     """clean: scaled latents; noise of their shape; times (b,) within 0 ... T - 1."""
@@ -126,7 +116,6 @@ class UNetTrainee:
             self.module.parameters(), lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
         self._schedule = Schedule(training.learning_rate, training.warmup_steps, training.steps, training.schedule)
-        self._variance = scaled(latents.means, scaling).var(unbiased=False).to(machine.device)
 
     def made_with(self) -> Mapping[str, Any]:
         recipe = asdict(self.recipe)
@@ -139,7 +128,13 @@ class UNetTrainee:
     @property
     def predict(self) -> Model:
         """By the averaged weights."""
-        return predictor(self._average.module.eval())
+        unet: Any = self._average.module.eval()
+
+        def predict(noised: Tensor, times: Tensor) -> Tensor:
+            predicted: Tensor = unet(noised, self.diffusion.told(times)).sample
+            return predicted
+
+        return predict
 
     def batch(self, step: int) -> Batch:
         training = self.recipe.training
@@ -159,7 +154,7 @@ class UNetTrainee:
         self._model.train()
         noised = self.diffusion.noised(clean, noise, times)
         with self._machine.autocast():
-            predicted = self._model(noised, times).sample.float()
+            predicted = self._model(noised, self.diffusion.told(times)).sample.float()
         loss = (predicted - self.diffusion.target(clean, noise, times)).square().mean()
         self._optimiser.zero_grad(set_to_none=True)
         self._machine.backward(loss)

@@ -88,6 +88,7 @@ def evaluate(
             pixels=shown,
             padded=(pixels.shape[-2] - height, pixels.shape[-1] - width),
             places=images.places,
+            digests=images.digests,
         )
         for run in runs:
             needs = frozenset().union(*(observer.needs for observer in run.observers))

@@ -3,7 +3,7 @@
     python examples/ceiling/vaes.py PHOTOS OUT/vaes
     python examples/ceiling/run.py PHOTOS HELD_OUT OUT
 
-Started again, it goes on where it was. Rank correlations are Spearman's over the VAEs of one latent shape, with n and
+Started again, it goes on where it was, with the VAEs that are trained by then. The rank correlations are Spearman's over the VAEs of one latent shape, with n and
 p; n is small, so only a strong one is more than chance, and dozens of figures are tried: p is not corrected for that.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ REACHED = ("samples", "denoised PSNR", "denoised fd")
 def measure(photos: str, held_out: str, out: Path) -> None:
     """Every result that is not there yet, in folders of its own."""
     listener = Listener(tell=lambda text: print(text, flush=True))
-    for name in (*ONE_KNOB, *SHAPES):
+    for name in trained(out, (*ONE_KNOB, *SHAPES)):
         vae = str(out / "vaes" / name)
         for kind, task in (("reconstruct", reconstruct), ("latents", latents)):
             if not (out / kind / name / files.RESULT_FILE).exists():
@@ -55,6 +56,10 @@ def measure(photos: str, held_out: str, out: Path) -> None:
             files.save(found, out / "e2e" / name)
 
 
+def trained(out: Path, names: Iterable[str]) -> list[str]:
+    return [name for name in names if (out / "vaes" / name / "done").exists()]
+
+
 def figures(out: Path, name: str) -> tuple[dict[str, float], dict[str, float]]:
     """What vaecheck measures of a VAE, and what its U-Net reached."""
     known = {}
@@ -72,7 +77,7 @@ def figures(out: Path, name: str) -> tuple[dict[str, float], dict[str, float]]:
 
 def table(out: Path) -> str:
     """Spearman's rho of each figure with each that was reached, strongest first."""
-    found = {name: figures(out, name) for name in ONE_KNOB}
+    found = {name: figures(out, name) for name in trained(out, ONE_KNOB)}
     names = list(next(iter(found.values()))[0])
     rows = []
     for name in names:

@@ -38,7 +38,12 @@ ONE_KNOB = {
     "latent-noise": {"latent_noise": 0.2},
     "seed-1": {"seed": 1},
 }
-SHAPES = {f"f{f}-c{c}": {"f": f, "channels": c} for f in (4, 8, 16) for c in (2, 4, 8) if (f, c) != (8, 4)}
+SHAPES = {
+    f"f{f}-c{c}": {"f": f, "channels": c, "steps": ONE_KNOB["short"]["steps"]}
+    for f in (4, 8, 16)
+    for c in (2, 4, 8)
+    if (f, c) != (8, 4)  # that is "short"
+}
 
 
 def recipe(changes: dict[str, object]) -> str:

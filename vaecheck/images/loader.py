@@ -44,12 +44,14 @@ class Images:
 
     valid: (H, W) to crop back to after decoding; H, W of the batch unless fit is "pad".
     places: of each among the pictures that can be used, counted from 0, in the order of the source.
+    digests: sha256 of the pixels of each.
     """
 
     ids: tuple[str, ...]
     image: Tensor
     valid: tuple[int, int]
     places: tuple[int, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
 
 Kind = tuple[object, ...]
@@ -192,7 +194,7 @@ class Loader:
             self.digests[picture.id] = picture.digest
         image = torch.from_numpy(np.stack([picture.array for picture in pictures]))
         ids, places = tuple(picture.id for picture in pictures), tuple(waiting.place for waiting in batch)
-        return Images(ids, image, pictures[0].valid, places)
+        return Images(ids, image, pictures[0].valid, places, tuple(picture.digest for picture in pictures))
 
     def _skip(self, picture: SkippedImage) -> None:
         if self.intake.bad_images == "fail":

@@ -32,6 +32,7 @@ class Batch:
     pixels, reconstruction_pixels: float32 in [-1, 1], as encoded and as decoded, the latter not clamped.
     padded: (rows, columns) that were added to reach the VAE's multiple and cropped off again.
     places: of the pictures among all that were read, counted from 0, in the order of their source.
+    digests: sha256 of the pixels of each; empty where they are not known.
     """
 
     ids: tuple[str, ...]
@@ -44,6 +45,7 @@ class Batch:
     pixels: Tensor | None = None
     padded: tuple[int, int] = (0, 0)
     places: tuple[int, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
 
 View = Callable[[Batch], tuple[Tensor, Tensor]]

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vaecheck"
 BELOW_TASKS = {
     *("pipeline", "gallery", "saving", "unet_cost", "images", "pixels", "vae", "metrics", "probes", "train"),
-    *("weights", "event_files"),
+    *("weights", "feature_cache", "event_files"),
     *("protocols", "provenance", "published", "explanations", "results", "errors"),
 }
 
@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"tasks", "vae", "results", "errors"},
     "__main__": {"cli"},
     "cli": {
-        *("__init__", "tasks", "train", "render", "results", "weights", "vae"),
+        *("__init__", "tasks", "train", "render", "results", "weights", "feature_cache", "vae"),
         *("published", "protocols", "explanations", "memory", "errors"),
     },
     "tasks": BELOW_TASKS,
@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": {"results", "hub_errors", "deadline", "errors"},
     "pixels": set(),
     "vae": {"pixels", "results", "hub_errors", "deadline", "errors"},
-    "metrics": {"pixels", "weights", "protocols", "results", "vae", "errors"},
+    "metrics": {"pixels", "weights", "feature_cache", "protocols", "results", "vae", "errors"},
     "probes": {"images", "vae", "metrics", "pixels", "results", "errors"},
     "train": {"pipeline", "images", "pixels", "vae", "metrics", "weights", "results", "errors"},
     "weights": {"deadline", "errors"},
+    "feature_cache": {"__init__", "errors"},
     "hub_errors": {"errors"},
     "deadline": set(),
     "memory": set(),

@@ -41,12 +41,13 @@ def run(
 ) -> Run:
     """Run `vaecheck ARGUMENTS` in this process, with no weights, no cache and no network to find them with."""
     nowhere = str(tmp_path_factory.mktemp("nowhere"))
+    defaults = {"TORCH_HOME": nowhere, "HF_HOME": nowhere, "VAECHECK_CACHE": nowhere, "COLUMNS": "100"}
 
     def call(*arguments: object, **environment: str) -> Done:
         with monkeypatch.context() as patch:
             for name in [name for name in os.environ if name.startswith(("VAECHECK", "HF_"))]:
                 patch.delenv(name)
-            for name, value in ({"TORCH_HOME": nowhere, "HF_HOME": nowhere, "COLUMNS": "100"} | environment).items():
+            for name, value in (defaults | environment).items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["vaecheck", *map(str, arguments)])
             capsys.readouterr()

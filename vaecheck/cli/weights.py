@@ -1,4 +1,4 @@
-"""vaecheck weights list / fetch / verify / import / convert"""
+"""vaecheck weights list / fetch / verify / import / convert / cache"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vaecheck import weights
-from vaecheck.cli import convert, screen
+from vaecheck.cli import convert, feature_cache, screen
 from vaecheck.cli import options as o
 from vaecheck.errors import WeightsError
 
@@ -33,9 +33,7 @@ def verify(json: o.Json = False) -> None:
 
 
 @app.command()
-def fetch(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All by default.")] = None,
-) -> None:
+def fetch(names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All by default.")] = None) -> None:
     """Download weight files, check their hashes and put them where they are looked for."""
     with screen.downloading() as progress:
         for file in weights.fetch(tuple(names) if names else None, progress):
@@ -55,6 +53,7 @@ def import_(
 
 
 app.command("convert")(convert.command)
+app.command("cache")(feature_cache.command)
 
 
 def _show(rows: tuple[weights.Listed, ...], json: bool) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaecheck import weights
 from vaecheck.errors import InputError, NotEnoughImages, SetupError, VaecheckError
+from vaecheck.feature_cache import FeatureCache
 from vaecheck.metrics import codebook, edges, kl, latent, public
 from vaecheck.metrics.codebook import Codebook
 from vaecheck.metrics.edges import BorderPSNR
@@ -144,12 +145,13 @@ def lpips_definition(net: str) -> str:
 
 @dataclass(frozen=True)
 class WeightOptions:
-    """Where the metrics' weights are, as the command line says it."""
+    """Where the metrics' weights are, as the command line says it. cache: of what they make of originals."""
 
     inception: Path | None = None
     lpips: Path | None = None
     offline: bool = False
     progress: Callable[[str, int, int | None], None] | None = None
+    cache: FeatureCache | None = None
 
 
 @dataclass
@@ -228,7 +230,10 @@ class Catalogue:
 
     def _distances(self, extractor: Callable[[], FeatureExtractor], names: Sequence[str]) -> Metric:
         view = self._view(names[0])  # before the network: it may not be of use
-        return FeatureDistances(extractor(), names, seed=self.seed, view=view)
+        network = extractor()
+        network.cache = self.options.cache
+        levels = self.protocol.levels(names[0]) if self.protocol else ""
+        return FeatureDistances(network, names, seed=self.seed, view=view, levels=levels)
 
     def _border(self) -> Metric:
         assert self.f is not None  # the commands without a VAE refuse it by name

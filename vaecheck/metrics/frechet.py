@@ -132,7 +132,7 @@ def kid(x: Features, y: Features) -> float:
 class FeatureDistances:
     """rfid and kid in Inception's features, or fd_<name> in another extractor's.
 
-    names: the measures to give. seed: of the random half that the distance is tried on.
+    names: the measures to give. seed: of the random half that the distance is tried on. levels: the view's, in a word.
     Pictures whose reconstruction is not finite are left out and counted. The features of a run lie on disk until
     `compute`. A distance is `unreliable` with fewer images than features, where that of a random half differs by more
     than 10 %, with pictures left out, and with weights that are not the published ones.
@@ -143,7 +143,13 @@ class FeatureDistances:
     needs = frozenset({Need.RECONSTRUCTION})
 
     def __init__(
-        self, extractor: FeatureExtractor, names: Sequence[str], *, seed: int = 0, view: View = compared
+        self,
+        extractor: FeatureExtractor,
+        names: Sequence[str],
+        *,
+        seed: int = 0,
+        view: View = compared,
+        levels: str = "",
     ) -> None:
         possible = ("rfid", "kid") if extractor.name == "inception" else (f"fd_{extractor.name}",)
         foreign = [name for name in names if name not in possible]
@@ -155,14 +161,16 @@ class FeatureDistances:
         self.names = tuple(names)
         self.extractor = extractor
         self.view = view
+        self.levels = levels
         self.seed = seed
         self.rows = Rows(2 * extractor.feature_count, np.float32)
         self.non_finite = Sum()
         self._found: tuple[tuple[str, ...], float, Values] | None = None
 
     def update(self, batch: Batch) -> None:
-        both = [self.extractor.features(images) for images in self.view(batch)]
-        features = torch.cat(both, dim=1).cpu().numpy()
+        original, reconstruction = self.view(batch)
+        of_originals = self.extractor.features(original, batch.digests, self.levels)
+        features = torch.cat([of_originals, self.extractor.features(reconstruction)], dim=1).cpu().numpy()
         finite = np.ones(len(batch.ids), bool) if batch.finite is None else batch.finite.cpu().numpy()
         self.rows.add([i for i, kept in zip(batch.ids, finite, strict=True) if kept], features[finite])
         self.non_finite.add(np.array([float((~finite).sum())]))

@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,9 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from vaecheck.errors import SetupError, WeightsError
+from vaecheck.feature_cache import FeatureCache
+from vaecheck.metrics.kept_features import Remembered, through_cache
 from vaecheck.pixels import to_pixels
 from vaecheck.vae.pickles import reason_of
 
@@ -44,7 +45,10 @@ class FeatureExtractor:
     name: as in `fd_<name>`. feature_count: D. definition: the network and its preprocessing, in words.
     published: whether the weights are the published ones; sha256: of their file.
     network: float32 [0, 255] (B, 3, H, W) -> (B, D).
+    cache: on disk, for pictures whose digests are known; None: nothing is kept there.
     """
+
+    cache: FeatureCache | None = None
 
     def __init__(
         self,
@@ -64,23 +68,26 @@ class FeatureExtractor:
         self.published = published
         self.device = torch.device(device)
         self._network = network
-        self._remembered = WeakTensorKeyDictionary()
+        self._remembered = Remembered[Tensor]()
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, digests: Sequence[bytes] = (), levels: str = "") -> Tensor:
         """uint8 (B, 3, H, W) -> float32 (B, feature_count), on this extractor's device.
 
-        The features of a tensor that is still alive are remembered, so that an original shared by several
-        VAEs goes through the network once. A tensor changed in place is put through again.
+        digests: of the pictures that `images` were made of, empty where they are not known; levels: how they were
+        made. Features are remembered while the tensor lives, and found in the cache by the digests.
         """
-        version = _version(images)
-        remembered = self._remembered.get(images)  # type: ignore[no-untyped-call]
-        if remembered is not None and remembered[0] == version:
-            return cast(Tensor, remembered[1])
+        return self._remembered.of(images, lambda: self._found(images, digests, levels))
+
+    def _found(self, images: Tensor, digests: Sequence[bytes], levels: str) -> Tensor:
+        if self.cache is None or not digests:
+            return self._computed(images)
+        made_by = (self.name, self.sha256, self.definition, self.feature_count, levels, self.device.type)
+        return through_cache(self.cache, made_by, digests, images, self._computed).to(self.device)
+
+    def _computed(self, images: Tensor) -> Tensor:
         with full_precision(self.device):
             moved = images.to(self.device).to(torch.float32, memory_format=torch.channels_last)
-            features = self._network(moved)
-        self._remembered[images] = (version, features)
-        return features
+            return self._network(moved)
 
     @property
     def caveat(self) -> str:
@@ -201,21 +208,14 @@ class LPIPSDistance:
         self.device = torch.device(device)
         model: Any = lpips_network(net, path).to(self.device).to(memory_format=torch.channels_last)
         self._scaling, self._backbone, self._heads = model.scaling_layer, model.net, model.lins
-        self._remembered = WeakTensorKeyDictionary()
+        self._remembered = Remembered[tuple[Tensor, ...]]()
 
     def distance(self, original: Tensor, reconstruction: Tensor) -> Tensor:
         with full_precision(self.device):
-            layers = zip(self._heads, self._of_original(original), self._activations(reconstruction), strict=True)
+            of_original = self._remembered.of(original, lambda: self._activations(original))
+            layers = zip(self._heads, of_original, self._activations(reconstruction), strict=True)
             distance: Tensor = sum(head((a - b) ** 2).mean((2, 3)) for head, a, b in layers)
         return distance.flatten().cpu().double()
-
-    def _of_original(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Remembered while the tensor lives, so that an original goes through the network once for several VAEs."""
-        version = _version(images)
-        remembered = self._remembered.get(images)  # type: ignore[no-untyped-call]
-        if remembered is None or remembered[0] != version:
-            remembered = self._remembered[images] = (version, self._activations(images))
-        return cast(tuple[Tensor, ...], remembered[1])
 
     def _activations(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 (B, 3, H, W) -> of every layer the channel-normalised activations."""
@@ -227,11 +227,6 @@ class LPIPSDistance:
     @property
     def caveat(self) -> str:
         return weights_caveat(self.sha256, self.published)
-
-
-def _version(images: Tensor) -> int | None:
-    """Changes when the tensor is changed in place, which inference tensors do not tell."""
-    return None if images.is_inference() else images._version
 
 
 def resize_like_tensorflow1(images: Tensor, side: int) -> Tensor:

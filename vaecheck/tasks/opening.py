@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vaecheck import feature_cache
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images.entries import ImageSet
 from vaecheck.images.loader import Loader
@@ -129,7 +130,10 @@ def open_bench(source: str, ref: str, settings: Settings, listener: Listener) ->
             f"--protocol {protocol.name} compares RGB, and this VAE's pictures have {channels}",
             hint="Leave out --protocol.",
         )
-    options = WeightOptions(settings.inception_weights, settings.lpips_weights, settings.offline, listener.download)
+    cache = feature_cache.of_environment(listener.warn)
+    options = WeightOptions(
+        settings.inception_weights, settings.lpips_weights, settings.offline, listener.download, cache
+    )
     return Bench(
         settings=settings,
         images=images,

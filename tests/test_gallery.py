@@ -155,7 +155,7 @@ def test_a_picture_that_is_worst_by_two_metrics_is_kept_once_in_memory() -> None
         for one in same:
             one.update(seen)
         gallery.update(seen)
-    first, second = (gallery._worst[name] for name in ("first", "second"))
+    first, second = (gallery._worst[name].items for name in ("first", "second"))
     assert [kept.id for kept in first] == ["30", "29", "28"]
     assert all(a is b for a, b in zip(first, second, strict=True))
     assert all(kept.original.untyped_storage().nbytes() == 3 * SIDE * SIDE for kept in first)

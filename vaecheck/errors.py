@@ -7,7 +7,8 @@ VaecheckError                  exit 70 unless a subclass says otherwise
 ├── SetupError                 3   something needed is missing: a device, a package, the network
 │   ├── WeightsError           3   a weight file that is absent, broken or not the published one
 │   └── GateIncomplete         3   figures that the gate's rules need are missing; `report` has every check
-└── NotEnoughImages            3   a figure that these few pictures cannot give
+├── NotEnoughImages            3   a figure that these few pictures cannot give
+└── PartDone                   0   one of several processes has given its part to the first, which has the result
 """
 
 from __future__ import annotations
@@ -62,3 +63,7 @@ class GateIncomplete(SetupError):
 
 class NotEnoughImages(VaecheckError):
     exit_code = 3
+
+
+class PartDone(VaecheckError):
+    exit_code = 0

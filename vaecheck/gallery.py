@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows, Top
 from vaecheck.metrics.per_image import PerImage
 from vaecheck.metrics.pixel import psnr_db
 from vaecheck.metrics.protocol import Batch, Need
@@ -66,11 +69,11 @@ class Gallery:
         self.best = best
         self.worst_by = worst_by
         self._judges = [one for one in metrics if isinstance(one, PerImage) and one.better and one.name != PSNR]
-        self._low: list[_Kept] = []
-        self._high: list[_Kept] = []
-        self._sample: list[_Kept] = []
-        self._worst: dict[str, list[_Kept]] = {judge.name: [] for judge in self._judges}
-        self._scores: list[float] = []
+        self._low = _top(lambda kept: (kept.psnr, kept.id), worst)
+        self._high = _top(lambda kept: (-kept.psnr, kept.id), best)
+        self._sample = _top(lambda kept: _draw(kept.id), self._how_many_fit)
+        self._worst = {judge.name: _top(_worst_first(judge), worst_by) for judge in self._judges}
+        self._scores = Rows(1)
 
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
@@ -78,29 +81,32 @@ class Gallery:
         scores = (
             psnr_db(batch.original, batch.reconstruction).cpu().masked_fill(~batch.finite.cpu(), -math.inf).tolist()
         )
-        self._scores += scores
+        self._scores.add(batch.ids, np.array(scores)[:, None])
         original, reconstruction = batch.original.cpu(), batch.reconstruction.cpu()
         columns = {judge.name: judge.rows.of(batch.ids)[:, 0].tolist() for judge in self._judges}
         new = [
             _Kept(score, image_id, original[i], reconstruction[i], _finite(columns, i))
             for i, (score, image_id) in enumerate(zip(scores, batch.ids, strict=True))
         ]
-        self._low = sorted(self._low + new, key=lambda kept: (kept.psnr, kept.id))[: self.worst]
-        self._high = sorted(self._high + new, key=lambda kept: (-kept.psnr, kept.id))[: self.best]
-        self._sample = self._first_that_fit(sorted(self._sample + new, key=lambda kept: _draw(kept.id)))
-        for judge in self._judges:
-            self._worst[judge.name] = _worst_first(judge, self._worst[judge.name] + new)[: self.worst_by]
-        lists = (self._low, self._high, self._sample, *self._worst.values())
-        chosen = {kept.id for one in lists for kept in one}
+        for top in (self._low, self._high, self._sample):
+            top.add(new)
+        for name, top in self._worst.items():
+            top.add(one for one in new if name in one.values)
+        tops = (self._low, self._high, self._sample, *self._worst.values())
+        chosen = {kept.id for top in tops for kept in top.items}
         own = {kept.id: _detached(kept) for kept in new if kept.id in chosen}
-        for one in lists:
-            one[:] = [own.get(kept.id, kept) for kept in one]
+        for top in tops:
+            top.items = [own.get(kept.id, kept) for kept in top.items]
 
-    def _first_that_fit(self, drawn: list[_Kept]) -> list[_Kept]:
+    def cells(self) -> Mapping[str, Cell]:
+        worst = {f"worst_{name}": top for name, top in self._worst.items()}
+        return {"low": self._low, "high": self._high, "sample": self._sample, "scores": self._scores, **worst}
+
+    def _how_many_fit(self, drawn: Sequence[_Kept]) -> int:
         """A sample of bounded size: which pictures are in it does not depend on the order they came in."""
         pixels = list(accumulate(kept.original[0].numel() for kept in drawn))
         fit = sum(total <= SAMPLE_PIXELS for total in pixels)
-        return drawn[: max(self.median, min(SAMPLE, fit))]
+        return max(self.median, min(SAMPLE, fit))
 
     @property
     def count(self) -> int:
@@ -110,29 +116,31 @@ class Gallery:
     @property
     def non_finite(self) -> int:
         """Pictures whose reconstruction has NaN or infinity."""
-        return self._scores.count(-math.inf)
+        return int(np.isneginf(self._scores.ordered()).sum())
 
     def shown(self) -> tuple[Shown, ...]:
         """Worst first, then those that are worst by another metric, then median, then best; each picture once."""
-        if not self._scores:
+        if not self.count:
             return ()
-        middle = sorted(self._scores)[len(self._scores) // 2]
-        nearest = sorted(self._sample, key=lambda kept: (_distance(kept.psnr, middle), kept.id))
+        middle = float(np.sort(self._scores.ordered()[:, 0])[self.count // 2])
+        low, high, sample = self._low.items, self._high.items, self._sample.items
+        worst_by = {name: top.items for name, top in self._worst.items()}
+        nearest = sorted(sample, key=lambda kept: (_distance(kept.psnr, middle), kept.id))
         # With few pictures the best are not also the worst: each role takes its fair share of what there is.
-        share = max(1, len(self._scores) // 3)
+        share = max(1, self.count // 3)
         roles: dict[str, str] = {}
         wanted = (
-            ("best", self._high[: min(self.best, share)], self.best),
+            ("best", high[: min(self.best, share)], self.best),
             ("median", nearest, min(self.median, share)),
-            ("worst", self._low, self.worst),
+            ("worst", low, self.worst),
         )
         for role, candidates, count in wanted:
             fresh = [kept.id for kept in candidates if kept.id not in roles][:count]
             roles |= dict.fromkeys(fresh, role)
-        worst = {name: [kept.id for kept in found[:share]] for name, found in self._worst.items()}
+        worst = {name: [kept.id for kept in found[:share]] for name, found in worst_by.items()}
         roles |= {image_id: "other" for found in worst.values() for image_id in found if image_id not in roles}
         worst = {PSNR: [image_id for image_id, role in roles.items() if role == "worst"]} | worst
-        kept = {one.id: one for found in (self._sample, self._high, self._low, *self._worst.values()) for one in found}
+        kept = {one.id: one for found in (sample, high, low, *worst_by.values()) for one in found}
         shown = [
             _show(kept[image_id], role, tuple(name for name, found in worst.items() if image_id in found))
             for image_id, role in roles.items()
@@ -144,12 +152,14 @@ def _finite(columns: Mapping[str, list[float]], place: int) -> dict[str, float]:
     return {name: column[place] for name, column in columns.items() if math.isfinite(column[place])}
 
 
-def _worst_first(judge: PerImage, kept: Iterable[_Kept]) -> list[_Kept]:
-    """Those with a figure, the worst first; by id where figures are equal."""
+def _top(order: Callable[[_Kept], Any], most: int | Callable[[Sequence[_Kept]], int]) -> Top[_Kept]:
+    return Top(order, most, item=lambda plain: _Kept(**plain))
+
+
+def _worst_first(judge: PerImage) -> Callable[[_Kept], Any]:
+    """The order of those that have a figure; by id where figures are equal."""
     sign = 1 if judge.better == "higher" else -1
-    return sorted(
-        (one for one in kept if judge.name in one.values), key=lambda one: (sign * one.values[judge.name], one.id)
-    )
+    return lambda one: (sign * one.values[judge.name], one.id)
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,11 @@ class Disagreements:
         self.refs = tuple(refs)
         self.most = most
         self._batch: dict[str, Batch] = {}
-        self._kept: list[_KeptOfAll] = []
+        self.kept: Top[_KeptOfAll] = Top(
+            lambda kept: kept.order,
+            most,
+            item=lambda plain: _KeptOfAll(**plain | {"reconstructions": tuple(plain["reconstructions"])}),
+        )
 
     def observer(self, ref: str) -> Disagreeing:
         return Disagreeing(self, ref)
@@ -188,11 +202,10 @@ class Disagreements:
         for place, image_id in enumerate(batch.ids):
             sides = [_of_one(each, place) for each in batches]
             disagreement = _disagreement(sides)
-            if len(self._kept) == self.most and (-disagreement, image_id) > self._kept[-1].order:
+            if len(self.kept.items) == self.most and (-disagreement, image_id) > self.kept.items[-1].order:
                 continue
             own = tuple(side.cpu().clone() for side in sides)
-            kept = _KeptOfAll(disagreement, image_id, batch.original[place].cpu().clone(), own)
-            self._kept = sorted([*self._kept, kept], key=lambda kept: kept.order)[: self.most]
+            self.kept.add([_KeptOfAll(disagreement, image_id, batch.original[place].cpu().clone(), own)])
 
     def shown(self) -> tuple[SideBySide, ...]:
         """The largest disagreement first."""
@@ -204,7 +217,7 @@ class Disagreements:
                 dict(zip(self.refs, map(side_by_side, kept.reconstructions), strict=True)),
                 planes_of(len(kept.original)),
             )
-            for kept in self._kept
+            for kept in self.kept.items
         )
 
 
@@ -218,6 +231,10 @@ class Disagreeing:
 
     def update(self, batch: Batch) -> None:
         self.all.add(self.ref, batch)
+
+    def cells(self) -> Mapping[str, Cell]:
+        """Those of all are the last one's, so that they are there once."""
+        return {"kept": self.all.kept} if self.ref == self.all.refs[-1] else {}
 
 
 def _of_one(batch: Batch, place: int) -> Tensor:

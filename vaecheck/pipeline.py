@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vaecheck.cells import Cell, HasCells, State
 from vaecheck.errors import InputError
 from vaecheck.images.loader import Images
 from vaecheck.metrics.protocol import Batch, Need
@@ -20,7 +21,10 @@ from vaecheck.vae.room import Room
 
 
 class Observer(Protocol):
-    """Whatever reads batches: a metric, the gallery, the writer of reconstructions."""
+    """Whatever reads batches: a metric, the gallery, the writer of reconstructions.
+
+    One that remembers anything has cells, else its run can neither be divided nor gone on with.
+    """
 
     needs: frozenset[Need]
 
@@ -42,6 +46,13 @@ class Stopwatch:
         self._wait()
         self.laps.setdefault(stage, []).append((images, time.perf_counter() - start))
 
+    def state(self) -> State:
+        return {stage: [list(lap) for lap in laps] for stage, laps in self.laps.items()}
+
+    def merge(self, state: State) -> None:
+        for stage, laps in state.items():
+            self.laps.setdefault(stage, []).extend((images, seconds) for images, seconds in laps)
+
     def seconds(self, stage: str) -> float:
         return sum(seconds for _, seconds in self.laps.get(stage, ()))
 
@@ -58,6 +69,14 @@ class Run:
     observers: Sequence[Observer]
     stopwatch: Stopwatch
     room: Room = field(default_factory=Room)
+
+    def cells(self) -> Mapping[str, Cell]:
+        """Of all observers, by their places, and the stopwatch."""
+        found: dict[str, Cell] = {"stopwatch": self.stopwatch}
+        for place, observer in enumerate(self.observers):
+            if isinstance(observer, HasCells):
+                found |= {f"{place} {name}": cell for name, cell in observer.cells().items()}
+        return found
 
 
 @torch.inference_mode()

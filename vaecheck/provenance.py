@@ -19,7 +19,13 @@ from vaecheck.results.types import Environment
 PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "torch-fidelity", "scikit-image", "pillow", "numpy")
 
 
-def environment(device: str, seconds: Mapping[str, float] | None = None, *, started: str | None = None) -> Environment:
+def environment(
+    device: str,
+    seconds: Mapping[str, float] | None = None,
+    *,
+    started: str | None = None,
+    resumed_from: int | None = None,
+) -> Environment:
     """This machine and what is installed on it, for a run on `device` ("cpu", "cuda:0", "mps").
 
     seconds: timings by the name of the stage. started: ISO 8601 time at which the run began; if None, the time
@@ -37,6 +43,7 @@ def environment(device: str, seconds: Mapping[str, float] | None = None, *, star
         accelerator=_accelerator(device),
         started=started or _start(seconds),
         seconds=seconds,
+        resumed_from=resumed_from,
     )
 
 

@@ -6,6 +6,7 @@ not be the one that was measured.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +23,7 @@ PNG_CHANNELS = (1, 2, 3, 4)
 
 
 class SaveReconstructions:
-    """`a/b.jpg` becomes FOLDER/a/b.png; where that name is taken (b.jpg beside b.webp), FOLDER/a/b.webp.png.
+    """`a/b.jpg` becomes FOLDER/a/b.png; where several would have that name (b.jpg and b.webp), FOLDER/a/b.jpg.png.
 
     8-bit grey, grey and alpha, RGB and RGBA: a PNG. Grey of more bits: a PNG of 16, black 0 and white 65535 whatever
     the value range was. What PNG does not hold: a .npy of (H, W, C), uint16 from 0 to 65535, or uint8.
@@ -30,9 +31,10 @@ class SaveReconstructions:
 
     needs = frozenset({Need.RECONSTRUCTION})
 
-    def __init__(self, folder: Path, originals: Iterable[Path] = ()) -> None:
+    def __init__(self, folder: Path, originals: Iterable[Path] = (), ids: Iterable[str] = ()) -> None:
         """originals: the files and folders that pictures are read from. A folder that holds one of them, or lies in
-        one, is refused: reconstructions would replace originals, or be taken for them."""
+        one, is refused: reconstructions would replace originals, or be taken for them. ids: of all pictures, where
+        they are known, so that names do not depend on which comes first."""
         own = folder.resolve()
         for original in originals:
             place = original.expanduser().resolve()
@@ -43,6 +45,8 @@ class SaveReconstructions:
                 )
         self.folder = folder
         self._taken: set[str] = set()
+        plain = Counter(str(PurePosixPath(image_id).with_suffix("")) for image_id in ids)
+        self._shared = {name for name, count in plain.items() if count > 1}
 
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
@@ -69,7 +73,8 @@ class SaveReconstructions:
         """A relative path that stays inside the folder, whatever the id says."""
         relative = PurePosixPath(*(part for part in PurePosixPath(image_id).parts if part not in ("/", "..")))
         plain = str(relative.with_suffix(suffix))
-        name = plain if plain not in self._taken else f"{relative}{suffix}"
+        is_free = plain not in self._taken and str(PurePosixPath(image_id).with_suffix("")) not in self._shared
+        name = plain if is_free else f"{relative}{suffix}"
         self._taken.add(name)
         return name
 

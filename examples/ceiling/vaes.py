@@ -1,14 +1,15 @@
 """Train the VAEs of the experiment: those that differ from one in one knob, and those of other latent shapes.
 
-    python examples/ceiling/vaes.py PHOTOS OUT
+    python examples/ceiling/vaes.py PHOTOS OUT [NAME ...]
 
-PHOTOS: pictures to train on. OUT gets one folder for each VAE, which --vae takes. Started again, it goes on where it
-was. Some 15 minutes for each on one core.
+PHOTOS: pictures to train on. OUT gets one folder for each VAE, which --vae takes; NAME: only these of them. Started
+again, it goes on where it was. Some 15 minutes for each on one core.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,10 +74,12 @@ steps = {knobs["steps"]}
 """
 
 
-def main(photos: str, out: Path) -> None:
+def main(photos: str, out: Path, names: Sequence[str]) -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
-    for name, changes in (ONE_KNOB | SHAPES).items():
+    every = ONE_KNOB | SHAPES
+    for name in names or every:
+        changes = every[name]
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "done").exists():
@@ -93,4 +96,4 @@ def main(photos: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -205,10 +205,10 @@ class TestShapes:
         accepted: list[int] = []
         in_order = loader._in_order
 
-        def counted() -> object:
-            for picture in (pictures := in_order()):
+        def counted(done: object) -> object:
+            for place, picture in (pictures := in_order(done)):
                 accepted.append(made[picture.id])
-                yield picture
+                yield place, picture
             pictures.close()
 
         monkeypatch.setattr(loader, "_in_order", counted)

@@ -12,9 +12,10 @@ import torch
 from scipy import stats
 
 from tests.metrics.laws import check_laws
+from vaecheck.cells import merge, states
 from vaecheck.errors import NotEnoughImages
 from vaecheck.metrics.channels import ChannelStatistics
-from vaecheck.metrics.protocol import Batch, merge
+from vaecheck.metrics.protocol import Batch
 from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
@@ -194,7 +195,7 @@ def test_pictures_of_several_sizes() -> None:
     )
     assert 0 < value(metric, "active_units") <= 1
     other = fed(latents(3)[..., :1, :1])
-    merge(other, metric)
+    merge(other, states(metric))
     assert len(other.rows) == 40
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tests.metrics.laws import check_laws
 from tests.stand_in_weights import INCEPTION
+from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import InputError, NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.frechet import (
     FeatureDistances,
     frechet_distance,

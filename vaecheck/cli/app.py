@@ -32,8 +32,11 @@ from vaecheck.cli import (
 from vaecheck.cli.screen import said
 from vaecheck.errors import VaecheckError
 from vaecheck.memory import keep_freed_memory
+from vaecheck.world import launched
 
 INTERNAL = 70
+SHARED = ("reconstruct", "compare", "scale-factor", "latents", "train", "e2e")
+"""Commands that several processes share; every other one is the first process's alone."""
 
 app = typer.Typer(
     name="vaecheck",
@@ -53,6 +56,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -60,6 +64,8 @@ def root(
 ) -> None:
     if debug:
         os.environ["VAECHECK_DEBUG"] = "1"
+    if launched()[0] and context.invoked_subcommand not in SHARED:
+        raise typer.Exit  # the first process does it alone
 
 
 app.command("reconstruct")(reconstruct.command)
@@ -90,9 +96,10 @@ def main() -> None:
     try:
         app()
     except VaecheckError as error:
-        if os.environ.get("VAECHECK_DEBUG"):
+        if os.environ.get("VAECHECK_DEBUG") and error.exit_code:
             traceback.print_exc()
-        _say(error.message, error.hint)
+        if error.exit_code:
+            _say(error.message, error.hint)
         sys.exit(error.exit_code)
     except Exception as error:
         traceback.print_exc()
@@ -101,6 +108,7 @@ def main() -> None:
 
 
 def _say(message: str, hint: str) -> None:
-    said("error:", "bold red", message)
+    rank, size = launched()
+    said("error:" if size == 1 else f"error in process {rank} of {size}:", "bold red", message)
     if hint:
         said("hint:", "bold", hint)

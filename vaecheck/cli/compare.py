@@ -45,6 +45,8 @@ def command(
     seed: o.Seed = 0,
     offline: o.Offline = False,
     out: o.Out = None,
+    resume: o.Resume = False,
+    save_every: o.SaveEvery = 60.0,
     json: o.Json = False,
 ) -> None:
     """Several VAEs on the same pictures: paired differences, and a winner per metric or "no difference".
@@ -61,8 +63,8 @@ def command(
         warn_of_ignored(replace(settings, given=frozenset(given)))
     elif len(refs) > 1:
         images = o.images_or_samples(images)
-    with screen.listening(out) as listener:
-        comparison, shown = compare(refs, images, settings, listener)
+    with screen.sharing(out) as (listener, world):
+        comparison, shown = compare(refs, images, settings, listener, world)
     comparison = screen.finish(comparison, out=out, as_json=json, shown=shown)
     if missing := missing_of_all(comparison, settings.metrics):
         raise missing

@@ -50,7 +50,7 @@ def command(
 
     settings, source = o.settings(locals()), o.images_or_samples(images)
     unet = UNetSettings(any_scale=any_scale, save_every=save_every)
-    with screen.listening(out) as listener, screen.ended_by_sigterm():
+    with screen.listening(out) as listener:
         ceiling = e2e(
             source,
             vae,

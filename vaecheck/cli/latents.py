@@ -36,6 +36,8 @@ def command(
     seed: o.Seed = 0,
     offline: o.Offline = False,
     out: o.Out = None,
+    resume: o.Resume = False,
+    save_every: o.SaveEvery = 60.0,
     json: o.Json = False,
 ) -> None:
     """How hard the latents will be for a U-Net: what describes them, and what is known to predict.
@@ -45,8 +47,8 @@ def command(
     from vaecheck.tasks.latents import latents, missing
 
     settings = o.settings(locals())
-    with screen.listening(out) as listener:
-        result, panels = latents(o.images_or_samples(images), vae, settings, listener)
+    with screen.sharing(out) as (listener, world):
+        result, panels = latents(o.images_or_samples(images), vae, settings, listener, world)
     result = screen.finish(result, out=out, as_json=json, panels=panels)
     if lost := missing(result, settings.metrics):
         raise lost

@@ -225,6 +225,14 @@ Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Folder for result.json, the report and the pictures.", rich_help_panel=OUTPUT),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the run that was stopped in --out.", rich_help_panel=OUTPUT),
+]
+SaveEvery = Annotated[
+    float,
+    typer.Option(min=1, metavar="SECONDS", help="Between savings of the run in --out.", rich_help_panel=OUTPUT),
+]
 SaveReconstructions = Annotated[
     Path | None,
     typer.Option("--save-reconstructions", metavar="DIR", help="Write each one as a PNG.", rich_help_panel=OUTPUT),

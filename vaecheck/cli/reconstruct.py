@@ -41,6 +41,8 @@ def command(
     seed: o.Seed = 0,
     offline: o.Offline = False,
     out: o.Out = None,
+    resume: o.Resume = False,
+    save_every: o.SaveEvery = 60.0,
     save_reconstructions: o.SaveReconstructions = None,
     json: o.Json = False,
 ) -> None:
@@ -51,8 +53,8 @@ def command(
     from vaecheck.tasks.reconstruct import missing_on_demand, reconstruct
 
     settings = o.settings(locals())
-    with screen.listening(out) as listener:
-        result, shown = reconstruct(o.images_or_samples(images), vae, settings, listener)
+    with screen.sharing(out) as (listener, world):
+        result, shown = reconstruct(o.images_or_samples(images), vae, settings, listener, world)
     result = screen.finish(result, out=out, as_json=json, shown=shown)
     if missing := missing_on_demand(result, settings.metrics):
         raise missing

@@ -32,6 +32,8 @@ def command(
     seed: o.Seed = 0,
     offline: o.Offline = False,
     out: o.Out = None,
+    resume: o.Resume = False,
+    save_every: o.SaveEvery = 60.0,
     json: o.Json = False,
 ) -> None:
     """Latent statistics over all pictures and the scaling they recommend, global and per channel.
@@ -40,6 +42,6 @@ def command(
     """
     from vaecheck.tasks.scale_factor import scale_factor
 
-    with screen.listening(out) as listener:
-        result = scale_factor(o.images_or_samples(images), vae, o.settings(locals()), listener)
+    with screen.sharing(out) as (listener, world):
+        result = scale_factor(o.images_or_samples(images), vae, o.settings(locals()), listener, world)
     screen.finish(result, out=out, as_json=json)

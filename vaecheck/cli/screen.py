@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from vaecheck.results.files import Document
     from vaecheck.results.types import Panel
     from vaecheck.tasks.settings import Listener
+    from vaecheck.world import World
 
 NARROWEST = 80
 
@@ -127,6 +130,7 @@ def listening(out: Path | None = None) -> Iterator[Listener]:
         TimeRemainingColumn(),
     )
     with (
+        ended_by_sigterm(),
         contextlib.redirect_stdout(sys.stderr),  # what a user's own model prints is no part of the result
         Progresses(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
@@ -163,6 +167,17 @@ def listening(out: Path | None = None) -> Iterator[Listener]:
 
 
 @contextmanager
+def sharing(out: Path | None) -> Iterator[tuple[Listener, World]]:
+    """`listening`, and the processes that were launched together, of which the first alone speaks."""
+    from vaecheck.tasks.settings import Listener
+    from vaecheck.world import joined
+
+    with listening(out) as listener:
+        world = joined()
+        yield (listener if world.is_first else Listener()), world
+
+
+@contextmanager
 def downloading() -> Iterator[Callable[[str, int, int | None], None]]:
     """Progress of downloads alone."""
     with listening() as listener:
@@ -191,11 +206,13 @@ def finish(
 ) -> AnyDocument:
     """Write the folder, then print the table or the document, which is printed too where the folder fails."""
     from vaecheck.render.report import write_report
+    from vaecheck.tasks.settings import KEPT_RUN
 
     unwritten: InputError | None = None
     if out is not None:
         try:
             result = write_report(result, shown, out, panels)
+            shutil.rmtree(out / KEPT_RUN, ignore_errors=True)  # of no use beside a result
         except InputError as error:
             unwritten = error
     say(result, None if unwritten else out, as_json=as_json)
@@ -211,6 +228,9 @@ def ended_by_sigterm() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():  # signals are the main one's
+        yield
+        return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield

@@ -54,7 +54,7 @@ def vae(
     settings = TrainSettings(
         start_from, tune, val, evaluate_every, patience, save_every, report_every, limit, device, offline
     )
-    with screen.listening(out) as listener, screen.ended_by_sigterm():
+    with screen.listening(out) as listener:
         trained = train(images, config, out, settings, listener=listener, write=write_report)
     if not trained.is_first:
         return

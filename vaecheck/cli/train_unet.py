@@ -43,7 +43,7 @@ def unet(
         raise InputError(f"--scaling {scaling} is neither shipped nor measured", hint="Try --scaling measured.")
     settings = o.settings(locals())
     chosen = UNetSettings(scaling, any_scale, save_every, report_every)
-    with screen.listening(out) as listener, screen.ended_by_sigterm():
+    with screen.listening(out) as listener:
         trained = train_unet(images, vae, out, settings, chosen, config, listener)
     if not trained.is_first:
         return

@@ -57,7 +57,7 @@ def command(
     deciding = o.names(stop_on, "--stop-on", "lpips_alex,rfid")
     rules = WatchRules(every, settle, once, deciding, patience, min_delta, max_evaluations, timeout)
     settings, source = o.settings(locals()), o.images_or_samples(images)
-    with screen.listening(out) as listener, screen.ended_by_sigterm():
+    with screen.listening(out) as listener:
         history = watch(folder, source, settings, rules, out=out, listener=listener, write=write_report)
     screen.say(history, out or Path(folder) / OUT, as_json=json)
     if history.stop:

@@ -160,6 +160,10 @@ class Stream(ABC):
         elif chosen:
             yield from islice(self._entries(chosen.__contains__), len(chosen))
 
+    def divided(self, share: Share) -> Iterator[tuple[int, Entry]]:
+        """A share of the pictures, each with its place among all, or what sorts as places do."""
+        return islice(enumerate(self), share.rank, None, share.size)
+
     @property
     def count(self) -> int | None:
         if self.chosen is not None:
@@ -181,6 +185,27 @@ class Stream(ABC):
         wanted = frozenset(ids) if self.chosen is None else self.chosen & frozenset(ids)
         stream = replace(self, chosen=wanted)
         return Listing(self.source, tuple(stream)) if len(wanted) <= HELD_AT_MOST else stream
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of a set of pictures one of several processes reads: every `size`-th from `rank` on."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size == 1
+
+    def of(self, images: ImageSet) -> Iterator[tuple[int, Entry]]:
+        """Each picture of the part, with its place among all."""
+        if isinstance(images, Stream):
+            return images.divided(self)
+        return islice(enumerate(images), self.rank, None, self.size)
+
+
+WHOLE = Share()
 
 
 def choose(images: Listing | Stream, *, limit: int | None, sample: int | None, seed: int) -> Listing | Stream:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell, Rows, Sum
+from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.metrics.channel_plots import correlation_plot, eigenvalue_plot, histogram_plot, spread_plot
 from vaecheck.metrics.latent_store import template
 from vaecheck.metrics.latent_sums import (

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.per_image import NON_FINITE, finite_or_none
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.results.types import Measure

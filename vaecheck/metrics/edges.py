@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.per_image import NON_FINITE, finite_or_none, mean_measure
 from vaecheck.metrics.pixel import PEAK
 from vaecheck.metrics.protocol import Batch, Need

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows
 from vaecheck.errors import InputError, NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.intervals import mean_ci95
 from vaecheck.metrics.latent_store import OTHER_SHAPES, template
 from vaecheck.metrics.protocol import Batch, Need

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import InputError, NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.paired import INFLUENCE
 from vaecheck.metrics.per_image import finite_or_none
 from vaecheck.metrics.perceptual import FeatureExtractor

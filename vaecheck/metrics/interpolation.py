@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Smallest
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.frechet import FeatureDistances
 from vaecheck.metrics.latent_store import LatentStore, Stored, template
 from vaecheck.metrics.perceptual import FeatureExtractor
@@ -81,7 +81,10 @@ class Interpolation:
         self.device = torch.device(device)
         self.seed = seed
         self.view = view
-        self.features = {name: Rows(each.feature_count, np.float32) for name, each in self.extractors.items()}
+        self.features = {
+            name: Smallest(each.feature_count, np.float32, store.most, seed=store.seed)
+            for name, each in self.extractors.items()
+        }
         self._made: tuple[int, tuple[Measure, ...], tuple[Panel, ...]] = (-1, (), ())
 
     def update(self, batch: Batch) -> None:
@@ -133,9 +136,9 @@ class Interpolation:
         return FeatureDistances(self.extractors[name], (INNER[name],), seed=self.seed, view=self.view)
 
     def _originals(self, name: str, ids: Sequence[str]) -> NDArray[np.float32]:
-        rows = self.features[name]
-        place_of = {image_id: place for place, image_id in enumerate(rows.ids)}
-        found: NDArray[np.float32] = rows.ordered()[[place_of[image_id] for image_id in ids]]
+        """Kept by the same hashes as the latents, so of the same pictures."""
+        assert self.features[name].ids == list(ids)
+        found: NDArray[np.float32] = self.features[name].ordered()
         return found
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell, Rows, Sum
+from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.metrics.per_image import NON_FINITE, finite_or_none, mean_measure
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_float64

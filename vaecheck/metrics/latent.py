@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows, Sum
 from vaecheck.metrics.intervals import bootstrap_ci95
 from vaecheck.metrics.per_image import finite_or_none
 from vaecheck.metrics.protocol import Batch, Need

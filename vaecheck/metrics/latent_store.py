@@ -2,15 +2,10 @@
 
 Why of one shape: distances and covariances are of vectors of one length. The caller says which, from the size that
 all pictures are brought to; a run whose pictures keep their own sizes has none.
-
-Why those with the smallest hashes: at most so many fit into memory, and which must not depend on batches, shards or
-order. Rows are never taken back from their file, so a set of N leaves about K (1 + ln(N / K)) of them there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Smallest, Sum
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.results.types import Measure, Plot
 
 Shape = tuple[int, int, int]
 MOST_PICTURES = 5000
 MOST_BYTES = 2**28
-FITS, NOT_FINITE, OTHER_SHAPE = 0.0, 1.0, 2.0
 OTHER_SHAPES = "figures of other latent shapes are not comparable"
 
 
@@ -63,59 +57,47 @@ class LatentStore:
         self.shape = shape
         self.seed = seed
         self.most = most or max(2, min(MOST_PICTURES, MOST_BYTES // (4 * math.prod(shape))))
-        self.rows = Rows(math.prod(shape), np.float32)
-        self.fates = Rows(1)
-        self._smallest: list[int] = []  # the hashes kept, negated: a heap whose first is the largest of them
+        self.latents = Smallest(math.prod(shape), np.float32, self.most, seed=seed)
+        self.fates = Sum()  # pictures that fit, that are not finite, and of another shape
 
     def add(self, ids: Sequence[str], latents: Tensor) -> list[int]:
         """The places in the batch of those that were kept."""
         finite = latents.flatten(1).isfinite().all(1).cpu().numpy()
         fits = np.full(len(ids), tuple(latents.shape[1:]) == self.shape)
-        self.fates.add(ids, np.select([~finite, ~fits], [NOT_FINITE, OTHER_SHAPE], FITS)[:, None])
-        places = [i for i in np.flatnonzero(finite & fits).tolist() if self._is_kept(ids[i])]
-        if places:
-            values = latents[places].flatten(1).float().cpu().numpy()
-            self.rows.add([ids[i] for i in places], values)
-        return places
+        self.fates.add(np.array([(finite & fits).sum(), (~finite).sum(), (finite & ~fits).sum()], np.float64))
+        places: list[int] = np.flatnonzero(finite & fits).tolist()
+        if not places:
+            return []
+        values = latents[places].flatten(1).float().cpu().numpy()
+        return [places[kept] for kept in self.latents.add([ids[i] for i in places], values)]
 
     def cells(self) -> dict[str, Cell]:
-        return {"latents": self.rows, "fates": self.fates}
-
-    def kept(self) -> tuple[str, ...]:
-        """The ids that count, sorted."""
-        return tuple(sorted(heapq.nsmallest(self.most, self.rows.ids, key=self._hash)))
+        return {"latents": self.latents, "fates": self.fates}
 
     def stored(self) -> Stored:
         """Raises NotEnoughImages where there is none."""
-        kept = self.kept()
+        kept, pictures = tuple(self.latents.ids), sum(self._fates())
         if not kept:
             raise NotEnoughImages(
-                f"none of {len(self.fates)} pictures has finite latents of shape {self.shape}",
+                f"none of {pictures} pictures has finite latents of shape {self.shape}",
                 hint="The weights are broken, or their values overflow in 16 bits: try --dtype float32.",
             )
-        place_of = {image_id: place for place, image_id in enumerate(self.rows.ids)}
-        values = self.rows.ordered()[[place_of[image_id] for image_id in kept]]
-        return Stored(kept, values.reshape(-1, *self.shape), len(self.fates))
+        return Stored(kept, self.latents.ordered().reshape(-1, *self.shape), pictures)
 
     def caveats(self) -> tuple[str, ...]:
         """Why figures of these latents are unreliable; empty where nothing was lost."""
-        fates = self.fates.ordered()
-        lost, other = int((fates == NOT_FINITE).sum()), int((fates == OTHER_SHAPE).sum())
+        _, lost, other = self._fates()
         return (
-            *([f"{lost} of {len(fates)} pictures have NaN or infinity in their latents and are left out"] * (lost > 0)),
+            *(
+                [f"{lost} of {sum(self._fates())} pictures have NaN or infinity in their latents and are left out"]
+                * (lost > 0)
+            ),
             *([f"{other} pictures have latents of another shape and are left out"] * (other > 0)),
         )
 
-    def _hash(self, image_id: str) -> int:
-        digest = hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big")
-
-    def _is_kept(self, image_id: str) -> bool:
-        rank = self._hash(image_id)
-        if len(self._smallest) < self.most:
-            heapq.heappush(self._smallest, -rank)
-            return True
-        return -heapq.heappushpop(self._smallest, -rank) != rank
+    def _fates(self) -> tuple[int, int, int]:
+        fits, lost, other = (0, 0, 0) if self.fates.value is None else map(int, self.fates.value)
+        return fits, lost, other
 
 
 @dataclass(frozen=True)

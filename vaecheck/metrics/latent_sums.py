@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Rows
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Rows
 from vaecheck.metrics.intervals import RESAMPLES, confidence_level
 from vaecheck.results.types import Measure
 

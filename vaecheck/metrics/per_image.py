@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.intervals import mean_ci95
 from vaecheck.metrics.protocol import Batch, Need, View, compared
 from vaecheck.results.types import Better, Measure

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell, Rows
+from vaecheck.cells import Cell, Rows
 from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
@@ -31,7 +31,7 @@ class Batch:
     finite: bool (B,), False where the decoder gave NaN or infinity; such a picture has no per-image value.
     pixels, reconstruction_pixels: float32 in [-1, 1], as encoded and as decoded, the latter not clamped.
     padded: (rows, columns) that were added to reach the VAE's multiple and cropped off again.
-    places: of the pictures among all that were read, counted from 0, in the order of their source.
+    places: of the pictures in the order of their source, counted from 0.
     digests: sha256 of the pixels of each; empty where they are not known.
     """
 
@@ -83,10 +83,3 @@ class HasColumns(Protocol):
     rows: Rows
 
     def columns(self) -> dict[str, tuple[float | None, ...]]: ...
-
-
-def merge(into: Metric, other: Metric) -> None:
-    """Add `other`'s state to `into`'s; `other` is unchanged."""
-    theirs = other.cells()
-    for name, cell in into.cells().items():
-        cell.merge(theirs[name])  # type: ignore[arg-type]  # cells of one name are of one kind

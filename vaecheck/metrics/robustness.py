@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Rows
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.cells import Cell, Rows
 from vaecheck.metrics.intervals import bootstrap_ci95, mean_ci95
 from vaecheck.metrics.latent_store import OTHER_SHAPES, template
 from vaecheck.metrics.pixel import PEAK, psnr_db

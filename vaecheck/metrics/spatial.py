@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell, Rows
+from vaecheck.cells import Cell, Rows
 from vaecheck.metrics.intervals import mean_ci95
 from vaecheck.metrics.latent_store import template
 from vaecheck.metrics.latent_sums import (

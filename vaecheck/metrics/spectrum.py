@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 from torch import Tensor
 
-from vaecheck.metrics.cells import Cell, Rows
+from vaecheck.cells import Cell, Rows
 from vaecheck.metrics.latent_store import template
 from vaecheck.metrics.latent_sums import (
     Array,

@@ -13,16 +13,14 @@ Why Manhattan distance: it is the published measures' own.
 from __future__ import annotations
 
 import hashlib
-from bisect import insort
 from collections.abc import Sequence
 from functools import lru_cache
-from heapq import nsmallest
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaecheck.metrics.cells import Rows
+from vaecheck.cells import Smallest
 from vaecheck.metrics.latent_sums import Array
 
 WINDOW = 16
@@ -32,32 +30,23 @@ MOST_WINDOWS = 1000
 
 
 class Windows:
-    """The windows of at most MOST_WINDOWS pictures, as rows.
-
-    Rows are never taken back from their file: a set of N pictures leaves about K (1 + ln(N / K)) of them there.
-    """
+    """The windows of at most MOST_WINDOWS pictures, as rows."""
 
     def __init__(self, channels: int) -> None:
-        self.rows = Rows(2 + channels * WINDOW**2, np.float32)
-        self._ranks: list[bytes] = []  # of those kept, sorted
+        self.rows = Smallest(2 + channels * WINDOW**2, np.float32, MOST_WINDOWS)
 
     def add(self, ids: Sequence[str], latents: Tensor) -> None:
         """latents: (B, C, h, w), finite."""
-        for image_id, one in zip(ids, latents, strict=True):
-            rank = _digest(image_id)
-            if len(self._ranks) < MOST_WINDOWS or rank < self._ranks[-1]:
-                self.rows.add([image_id], _window(rank, one)[None])
-                insort(self._ranks, rank)
-                del self._ranks[MOST_WINDOWS:]
+        windows = [_window(_digest(image_id), one) for image_id, one in zip(ids, latents, strict=True)]
+        if windows:
+            self.rows.add(ids, np.stack(windows))
 
     def mean_cosines(self, varied: NDArray[np.bool_], centre: Array, std: Array) -> Array:
         """Each picture's mean cosine at the distances 1 to FARTHEST, and at FAR or more: (n, FARTHEST + 1).
 
         varied: (C,), the channels to take. centre, std: of these. n is at most MOST_WINDOWS.
         """
-        kept = set(nsmallest(MOST_WINDOWS, self.rows.ids, key=_digest))
-        there = [image_id in kept for image_id in self.rows.ids]
-        return np.stack([_cosines(_tokens(row)[varied], centre, std) for row in self.rows.ordered()[there]])
+        return np.stack([_cosines(_tokens(row)[varied], centre, std) for row in self.rows.ordered()])
 
 
 def _digest(image_id: str) -> bytes:

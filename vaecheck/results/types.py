@@ -139,7 +139,10 @@ class DataCard:
 
 @dataclass(frozen=True)
 class Environment:
-    """Versions, hardware and timings: what may differ between two runs that measure the same."""
+    """Versions, hardware and timings: what may differ between two runs that measure the same.
+
+    resumed_from: pictures that an earlier run had done, of a run that went on with it; else None.
+    """
 
     versions: Mapping[str, str]
     platform: str
@@ -149,6 +152,7 @@ class Environment:
     accelerator: str | None
     started: str
     seconds: Mapping[str, float] = field(default_factory=dict)
+    resumed_from: int | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vaecheck import provenance
+from vaecheck.cells import Cell, Sum
 from vaecheck.errors import InputError, NotEnoughImages, SetupError
 from vaecheck.gallery import Disagreements
 from vaecheck.images.loader import Loader
@@ -27,7 +30,7 @@ from vaecheck.metrics.pareto import LEARNABILITY, fronts
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.spectrum import Spectrum
 from vaecheck.metrics.throughput import speed_measure
-from vaecheck.pipeline import Observer, Run, Stopwatch, evaluate
+from vaecheck.pipeline import Observer, Run, Stopwatch
 from vaecheck.results.comparable import differing_fields, differing_ids, not_comparable
 from vaecheck.results.comparison import Comparison, SideBySide
 from vaecheck.results.files import RESULT_FILE, load_result
@@ -35,16 +38,22 @@ from vaecheck.results.types import Measure, PerImage, Result
 from vaecheck.tasks.opening import Bench, levels_of, open_benches
 from vaecheck.tasks.reconstruct import broken_warning, could_not_be_had, names_of, per_image, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings, protocol_warnings
+from vaecheck.tasks.walk import Walked, walk
 from vaecheck.vae.checkpoints import PIPELINE
 from vaecheck.vae.hub import SINGLE_FILES
 from vaecheck.vae.scaling import CONFIG
+from vaecheck.world import ALONE, World
 
 MAY_DIFFER = ("tiling",)
 """Settings that are themselves compared: a VAE with and without tiles."""
 
 
 def compare(
-    refs: Sequence[str], source: str | None, settings: Settings, listener: Listener | None = None
+    refs: Sequence[str],
+    source: str | None,
+    settings: Settings,
+    listener: Listener | None = None,
+    world: World = ALONE,
 ) -> tuple[Comparison, tuple[SideBySide, ...]]:
     """The VAEs, and the saved results among `refs`, on the same pictures; and the pictures to show.
 
@@ -67,7 +76,7 @@ def compare(
     if live:
         if source is None:
             raise InputError(f"{', '.join(live.values())} needs pictures", hint="Give --images IMAGES.")
-        measured, shown, warnings = _walk(live, source, settings, listener or Listener(), started, saved)
+        measured, shown, warnings = _walk(live, source, settings, listener or Listener(), started, saved, world)
         _refuse_differing(saved | measured, settings.metrics)
     results = {name: saved[name] if name in saved else measured[name] for name in named}
     if settings.metrics:
@@ -131,12 +140,19 @@ def missing_of_all(comparison: Comparison, asked: Sequence[str] | None) -> Setup
 class _NonFinite:
     """Counts the pictures that come back as NaN or infinity."""
 
-    count: int = 0
+    found: Sum = field(default_factory=Sum)
     needs: frozenset[Need] = field(default=frozenset({Need.RECONSTRUCTION}))
 
     def update(self, batch: Batch) -> None:
         assert batch.finite is not None
-        self.count += int((~batch.finite).sum())
+        self.found.add(np.array([float((~batch.finite).sum())]))
+
+    @property
+    def count(self) -> int:
+        return 0 if self.found.value is None else int(self.found.value[0])
+
+    def cells(self) -> Mapping[str, Cell]:
+        return {"found": self.found}
 
 
 @dataclass(frozen=True)
@@ -157,12 +173,13 @@ def _walk(
     listener: Listener,
     started: float,
     saved: Mapping[str, Result],
+    world: World,
 ) -> tuple[dict[str, Result], tuple[SideBySide, ...], tuple[str, ...]]:
     """Each VAE's result from one walk of the pictures, the pictures to show, and what to warn of the pictures.
 
     saved: results that these must be comparable with, as far as that can be known before the walk.
     """
-    benches = open_benches(source, tuple(refs.values()), settings, listener)
+    benches = open_benches(source, tuple(refs.values()), settings, listener, world)
     first = benches[0]
     settings = first.settings
     one_shape = len({(bench.vae.card.f, bench.vae.card.latent_channels) for bench in benches}) == 1
@@ -171,22 +188,14 @@ def _walk(
         name: _walker(bench, seen, name, learnability=one_shape and not settings.metrics)
         for name, bench in zip(refs, benches, strict=True)
     }
-    loader = first.loader()
     for like in list(saved.values())[:1]:
-        expected = {name: _expected(walker, loader, like) for name, walker in walkers.items()}
+        expected = {name: _expected(walker, first.loader(), like) for name, walker in walkers.items()}
         _refuse_differing({**saved, **expected})
     opened = time.perf_counter()
-    listener.start(f"Comparing {len(refs)} VAEs" if len(refs) > 1 else "Reconstructing", first.images.count)
-    evaluate(
-        [walker.run for walker in walkers.values()],
-        loader,
-        device=first.device,
-        posterior=settings.posterior,
-        seed=settings.seed,
-        levels=levels_of(first.protocol),
-        progress=listener.advance,
-    )
-    walked = time.perf_counter()
+    title = f"Comparing {len(refs)} VAEs" if len(refs) > 1 else "Reconstructing"
+    runs = [walker.run for walker in walkers.values()]
+    done = walk("compare", title, first, runs, levels_of(first.protocol))
+    loader, walked = done.loader, time.perf_counter()
     measures = {name: _measures(walker) for name, walker in walkers.items()}
     watches = [walker.run.stopwatch for walker in walkers.values()]
     seconds = {
@@ -197,7 +206,7 @@ def _walk(
         "compute": time.perf_counter() - walked,
         "total": time.perf_counter() - started,
     }
-    results = {name: _result(walker, loader, measures[name], seconds) for name, walker in walkers.items()}
+    results = {name: _result(walker, done, measures[name], seconds) for name, walker in walkers.items()}
     return results, seen.shown(), (*protocol_warnings(first.protocol), *picture_warnings(loader))
 
 
@@ -226,15 +235,15 @@ def _measures(walker: _Walker) -> dict[str, Measure]:
     return measures | {measure.name: measure for measure in speeds}
 
 
-def _result(walker: _Walker, loader: Loader, measures: dict[str, Measure], seconds: dict[str, float]) -> Result:
-    bench, run = walker.bench, walker.run
+def _result(walker: _Walker, walked: Walked, measures: dict[str, Measure], seconds: dict[str, float]) -> Result:
+    bench, run, loader = walker.bench, walker.run, walked.loader
     weights = bench.catalogue.hashes()
     return Result(
         kind="reconstruct",
         vae=bench.vae.card,
         data=bench.data_card(loader),
         settings=bench.document(run) | {"metrics": list(walker.built.names), "metric_weights": weights},
-        environment=provenance.environment(str(bench.device), seconds),
+        environment=provenance.environment(str(bench.device), seconds, resumed_from=walked.resumed_from),
         measures=measures,
         warnings=(
             *bench.warnings(run),

@@ -245,7 +245,7 @@ class _OneVAE:
         names = tuple(name for name in self.names if name in FRECHET)
         if not names or self.check.samples < 2:
             return {}, {}
-        chosen = evenly(sorted(self.loader.digests), self.check.samples)
+        chosen = evenly(self.loader.ids, self.check.samples)
         own = self.bench.catalogue.build(names)
         drawn = self.bench.catalogue.build(names)
         self.listener.start(f"Sampling, {self.ref}", len(chosen))

@@ -23,30 +23,34 @@ from vaecheck.results.types import Measure, Panel, PerImage, Plot, Result
 from vaecheck.tasks.opening import Bench, open_bench
 from vaecheck.tasks.reconstruct import evenly, missing_on_demand, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings
+from vaecheck.tasks.walk import walk
 from vaecheck.vae.adapter import one_line
 from vaecheck.vae.protocol import Posterior, joined
 from vaecheck.vae.room import Room, is_out_of_memory
+from vaecheck.world import ALONE, World
 
 Output = TypeVar("Output")
 
 
 def latents(
-    source: str, ref: str, settings: Settings, listener: Listener | None = None
+    source: str, ref: str, settings: Settings, listener: Listener | None = None, world: World = ALONE
 ) -> tuple[Result, tuple[Panel, ...]]:
-    """One walk of all pictures through the encoder, a closer look at a few of them, and the panels to show."""
+    """One walk of all pictures through the encoder, a closer look at a few of them, and the panels to show.
+
+    Raises PartDone in all processes but the first.
+    """
     started = time.perf_counter()
     names = latent_catalogue.check_names(settings.metrics or latent_catalogue.default_names())
-    bench = open_bench(source, ref, settings, listener or Listener())
+    bench = open_bench(source, ref, settings, listener or Listener(), world)
     settings = bench.settings
-    room, stopwatch, loader = Room(), Stopwatch(bench.device), bench.loader()
+    room, stopwatch = Room(), Stopwatch(bench.device)
     model = _model(bench, room)
     built = latent_catalogue.build(names, bench.catalogue, model)
     moments, maps = LatentMoments(seed=settings.seed), LatentMaps(seed=settings.seed)
     run = Run(bench.vae, [*built.metrics, moments, maps], stopwatch, room)
-    bench.listener.start("Encoding", bench.images.count)
-    _walk(bench, run, loader)
-    walked = time.perf_counter()
-    closer = _closer(bench, names, model, moments, sorted(loader.digests), room)
+    done = walk("latents", "Encoding", bench, [run])
+    loader, walked = done.loader, time.perf_counter()
+    closer = _closer(bench, names, model, moments, loader.ids, room)
     looked = time.perf_counter()
     everything = (built, *closer)
     measures = _in_order(names, [one.measures() for one in everything])
@@ -65,7 +69,7 @@ def latents(
         vae=bench.vae.card,
         data=bench.data_card(loader),
         settings=bench.document(run) | {"metrics": list(names), "metric_weights": bench.catalogue.hashes()},
-        environment=provenance.environment(str(bench.device), seconds),
+        environment=provenance.environment(str(bench.device), seconds, resumed_from=done.resumed_from),
         measures=measures,
         warnings=(*bench.warnings(run), *picture_warnings(loader)),
         channels=_channels(metrics),
@@ -116,18 +120,6 @@ def _guarded(run: Callable[[], Output]) -> Output:
         raise InputError(f"the model raised {type(error).__name__}: {one_line(error)}") from error
 
 
-def _walk(bench: Bench, run: Run, loader: Iterable[Any]) -> None:
-    settings = bench.settings
-    evaluate(
-        [run],
-        loader,
-        device=bench.device,
-        posterior=settings.posterior,
-        seed=settings.seed,
-        progress=bench.listener.advance,
-    )
-
-
 def _closer(
     bench: Bench, names: Sequence[str], model: Model, moments: LatentMoments, ids: Sequence[str], room: Room
 ) -> tuple[Built, ...]:
@@ -145,8 +137,13 @@ def _closer(
             chosen = evenly(ids, count)
             bench.listener.start("Looking closer", len(chosen))
             watchers: Sequence[Observer] = built.metrics
-            _walk(
-                bench, Run(bench.vae, watchers, Stopwatch(bench.device), room), bench.loader(bench.images.only(chosen))
+            evaluate(
+                [Run(bench.vae, watchers, Stopwatch(bench.device), room)],
+                bench.loader(bench.images.only(chosen)),
+                device=bench.device,
+                posterior=bench.settings.posterior,
+                seed=bench.settings.seed,
+                progress=bench.listener.advance,
             )
     return tuple(found.values())
 

@@ -10,6 +10,7 @@ import torch
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.tasks.settings import Settings
+from vaecheck.world import ALONE, World, local_rank
 
 AUTO_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
 AUTO_BATCH_PIXELS = 256 * 256
@@ -21,8 +22,18 @@ NATIVE = {
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_device(name: str) -> torch.device:
-    """auto: CUDA, then MPS, then the CPU. Raises SetupError for a device that is not there."""
+def choose_device(name: str, world: World = ALONE) -> torch.device:
+    """auto: CUDA, then MPS, then the CPU; of several processes each takes its own GPU.
+
+    Raises SetupError for a device that is not there.
+    """
+    device = _device(name)
+    if device.type == "cuda" and device.index is None and world.size > 1:
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
+    return device
+
+
+def _device(name: str) -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))

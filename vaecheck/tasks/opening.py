@@ -11,7 +11,7 @@ import torch
 
 from vaecheck import feature_cache
 from vaecheck.errors import InputError, SetupError
-from vaecheck.images.entries import ImageSet
+from vaecheck.images.entries import WHOLE, ImageSet, Share
 from vaecheck.images.loader import Loader
 from vaecheck.images.prepare import Intake
 from vaecheck.images.preprocess import OWN_SIZE, check_size
@@ -35,6 +35,7 @@ from vaecheck.vae.adapter import LoadedVAE
 from vaecheck.vae.load import load_vae
 from vaecheck.vae.room import is_out_of_memory, weights_do_not_fit
 from vaecheck.vae.tiling import Tiled
+from vaecheck.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Bench:
     """All that a run needs, opened: the pictures, the VAE on its device, and the metrics' catalogue.
 
     batch_size: pictures in a batch, at most. batch_pixels: pixels in it, at most, where nothing was asked for.
-    multiple: of the pictures' sides; None where it is the VAE's f.
+    multiple: of the pictures' sides; None where it is the VAE's f. world: the processes that share the pictures.
     """
 
     settings: Settings
@@ -56,8 +57,13 @@ class Bench:
     batch_pixels: int | None = None
     protocol: Protocol | None = None
     multiple: int | None = None
+    world: World = ALONE
 
-    def loader(self, images: ImageSet | None = None) -> Loader:
+    def shared_loader(self) -> Loader:
+        """Of this process's share of the pictures."""
+        return self.loader(share=Share(self.world.rank, self.world.size))
+
+    def loader(self, images: ImageSet | None = None, share: Share = WHOLE) -> Loader:
         settings = self.settings
         return Loader(
             images or self.images,
@@ -76,6 +82,7 @@ class Bench:
             batch_size=self.batch_size,
             batch_pixels=self.batch_pixels,
             workers=settings.workers if settings.workers is not None else default_workers(),
+            share=share,
         )
 
     def document(self, run: Run) -> dict[str, Any]:
@@ -111,13 +118,13 @@ class Bench:
         return abs(white - black)
 
 
-def open_bench(source: str, ref: str, settings: Settings, listener: Listener) -> Bench:
+def open_bench(source: str, ref: str, settings: Settings, listener: Listener, world: World = ALONE) -> Bench:
     """Open the pictures first (a typing error costs nothing), then the VAE."""
     settings, protocol = under_protocol(settings)
     images = open_images(
         source, limit=settings.limit, sample=settings.sample, seed=settings.seed, offline=settings.offline
     )
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, world)
     dtype = choose_dtype(settings.dtype, device)
     for warning in slow_dtype(dtype, device):
         listener.warn(warning)
@@ -153,15 +160,18 @@ def open_bench(source: str, ref: str, settings: Settings, listener: Listener) ->
         listener=listener,
         batch_pixels=None if settings.batch_size else auto_batch_pixels(device),
         protocol=protocol,
+        world=world,
     )
 
 
-def open_benches(source: str, refs: Sequence[str], settings: Settings, listener: Listener) -> tuple[Bench, ...]:
+def open_benches(
+    source: str, refs: Sequence[str], settings: Settings, listener: Listener, world: World = ALONE
+) -> tuple[Bench, ...]:
     """One for each VAE, on the same pictures: their sides are multiples of every f. Networks of metrics are shared.
 
     Raises InputError for VAEs whose pictures have other channels, SetupError where all do not fit into memory at once.
     """
-    first = open_bench(source, refs[0], settings, listener)
+    first = open_bench(source, refs[0], settings, listener, world)
     vaes: list[LoadedVAE | Tiled] = [first.vae]
     for ref in refs[1:]:
         try:

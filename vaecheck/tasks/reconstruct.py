@@ -11,6 +11,7 @@ from pathlib import Path
 from vaecheck import provenance, published
 from vaecheck.errors import SetupError
 from vaecheck.gallery import Gallery
+from vaecheck.images.entries import Listing
 from vaecheck.images.loader import Loader
 from vaecheck.images.preprocess import OWN_SIZE
 from vaecheck.metrics import catalogue
@@ -23,20 +24,25 @@ from vaecheck.saving import SaveReconstructions
 from vaecheck.tasks.opening import Bench, levels_of, open_bench
 from vaecheck.tasks.settings import Listener, Settings, protocol_warnings
 from vaecheck.tasks.tiling import PICTURES, LargerThanATile, tiling_measures
+from vaecheck.tasks.walk import walk
 from vaecheck.unet_cost import unet_costs
 from vaecheck.vae.yardsticks import Bicubic, Linear
+from vaecheck.world import ALONE, World
 
 YARDSTICK_SAMPLE = 24
 """Pictures that the yardsticks are measured on by default, evenly spaced over the set."""
 
 
 def reconstruct(
-    source: str, ref: str, settings: Settings, listener: Listener | None = None
+    source: str, ref: str, settings: Settings, listener: Listener | None = None, world: World = ALONE
 ) -> tuple[Result, tuple[Shown, ...]]:
-    """Round trip of every picture through the VAE: every measure, the yardsticks, and the pictures to show."""
+    """Round trip of every picture through the VAE: every measure, the yardsticks, and the pictures to show.
+
+    Raises PartDone in all processes but the first.
+    """
     started = time.perf_counter()
     catalogue.check_names(settings.metrics or ())  # a misspelt metric costs nothing
-    bench = open_bench(source, ref, settings, listener or Listener())
+    bench = open_bench(source, ref, settings, listener or Listener(), world)
     settings, protocol = bench.settings, bench.protocol
     names = names_of(bench)
     built = bench.catalogue.build(names)
@@ -45,21 +51,16 @@ def reconstruct(
     gallery = Gallery(built.metrics)
     folder = settings.save_reconstructions
     originals = [Path(source), *map(Path, bench.images.files())]
-    saver = [SaveReconstructions(folder, originals)] if folder else []
+    saver = (
+        [SaveReconstructions(folder, originals, bench.images.ids if isinstance(bench.images, Listing) else ())]
+        if folder
+        else []
+    )
     stopwatch = Stopwatch(bench.device)
-    loader = bench.loader()
-    bench.listener.start("Reconstructing", bench.images.count)
     tiled = LargerThanATile(bench.vae)
     run = Run(bench.vae, [*built.metrics, tiled, gallery, *saver], stopwatch)
-    evaluate(
-        [run],
-        loader,
-        device=bench.device,
-        posterior=settings.posterior,
-        seed=settings.seed,
-        levels=levels_of(protocol),
-        progress=bench.listener.advance,
-    )
+    walked = walk("reconstruct", "Reconstructing", bench, [run], levels_of(protocol))
+    loader = walked.loader
     evaluated = time.perf_counter()
     columns = per_image(built)
     speed = speed_measures(stopwatch.laps, bench.device)  # before whole pictures take more memory than tiles
@@ -82,7 +83,7 @@ def reconstruct(
         vae=card,
         data=data,
         settings=bench.document(run) | {"metrics": list(names), "metric_weights": bench.catalogue.hashes()},
-        environment=provenance.environment(str(bench.device), seconds),
+        environment=provenance.environment(str(bench.device), seconds, resumed_from=walked.resumed_from),
         measures=measures,
         warnings=(
             *bench.warnings(run),
@@ -154,7 +155,7 @@ def _yardsticks(
     if bench.settings.yardstick == "none":
         return ()
     everything = bench.settings.yardstick == "all" or loader.count <= YARDSTICK_SAMPLE
-    chosen = evenly(sorted(loader.digests), loader.count if everything else YARDSTICK_SAMPLE)
+    chosen = evenly(loader.ids, loader.count if everything else YARDSTICK_SAMPLE)
     images = bench.images.only(chosen)
     comparable = [name for name in names if name in ("psnr_db", "ssim") or name.startswith("lpips_")]
     if everything:

@@ -12,19 +12,22 @@ import torch
 from torch import Tensor
 
 from vaecheck import provenance
+from vaecheck.cells import Cell, Top
 from vaecheck.errors import InputError, NotEnoughImages
 from vaecheck.metrics.latent import LatentMoments, Moments, Scaled
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.throughput import speed_measures
-from vaecheck.pipeline import Run, Stopwatch, evaluate
+from vaecheck.pipeline import Run, Stopwatch
 from vaecheck.pixels import to_float64
 from vaecheck.results.types import LatentScaling, PerImage, Result, Scaling, VAECard
 from vaecheck.tasks.opening import open_bench, whole
 from vaecheck.tasks.reconstruct import broken_remedy, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings
+from vaecheck.tasks.walk import walk
 from vaecheck.vae.protocol import noise_for
 from vaecheck.vae.scaling import LISTS
 from vaecheck.vae.usage import Usage
+from vaecheck.world import ALONE, World
 
 STD_AFTER_OK = (0.8, 1.25)
 CHANNEL_STD_AFTER_OK = (0.5, 2.0)
@@ -45,19 +48,23 @@ class FirstBatch:
     def __init__(self, seed: int, size: int) -> None:
         self.seed = seed
         self.size = size
-        self._samples: list[Tensor] = []
+        self.samples: Top[tuple[int, Tensor]] = Top(lambda one: one[0], size, plain=list, item=tuple)
 
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
-        if min(batch.places) >= self.size:
+        held = self.samples.items
+        if len(held) == self.size and min(batch.places) > held[-1][0]:
             return
         samples = to_float64(batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed))).cpu()
-        self._samples += [one.flatten() for place, one in zip(batch.places, samples, strict=True) if place < self.size]
+        self.samples.add((place, one.flatten()) for place, one in zip(batch.places, samples, strict=True))
+
+    def cells(self) -> Mapping[str, Cell]:
+        return {"samples": self.samples}
 
     @property
     def found(self) -> dict[str, float | None]:
         """images: those with finite latents. std: of all their samples together."""
-        finite = [one for one in self._samples if one.isfinite().all()]
+        finite = [one for _, one in self.samples.items if one.isfinite().all()]
         values = torch.cat(finite) if finite else torch.empty(0)
         std = float(torch.std(values)) if values.numel() > 1 else 0.0
         known = std > 0 and math.isfinite(std)
@@ -68,23 +75,20 @@ class FirstBatch:
         }
 
 
-def scale_factor(source: str, ref: str, settings: Settings, listener: Listener | None = None) -> Result:
-    """Latent moments over all pictures in one pass of the encoder, and the scaling they recommend."""
+def scale_factor(
+    source: str, ref: str, settings: Settings, listener: Listener | None = None, world: World = ALONE
+) -> Result:
+    """Latent moments over all pictures in one pass of the encoder, and the scaling they recommend.
+
+    Raises PartDone in all processes but the first.
+    """
     started = time.perf_counter()
-    bench = open_bench(source, ref, settings, listener or Listener())
+    bench = open_bench(source, ref, settings, listener or Listener(), world)
     latents = LatentMoments(seed=settings.seed, patch=bench.vae.card.scaling.patch)
     first, stopwatch = FirstBatch(settings.seed, bench.batch_size), Stopwatch(bench.device)
     run = Run(bench.vae, [latents, first], stopwatch)
-    loader = bench.loader()
-    bench.listener.start("Encoding", bench.images.count)
-    evaluate(
-        [run],
-        loader,
-        device=bench.device,
-        posterior=settings.posterior,
-        seed=settings.seed,
-        progress=bench.listener.advance,
-    )
+    walked = walk("scale-factor", "Encoding", bench, [run])
+    loader = walked.loader
     seconds = {
         "pictures": loader.seconds,
         "vae": stopwatch.seconds("encode"),
@@ -100,7 +104,7 @@ def scale_factor(source: str, ref: str, settings: Settings, listener: Listener |
         vae=bench.vae.card,
         data=bench.data_card(loader),
         settings=bench.document(run),
-        environment=provenance.environment(str(bench.device), seconds),
+        environment=provenance.environment(str(bench.device), seconds, resumed_from=walked.resumed_from),
         measures=measures | speed_measures(stopwatch.laps, bench.device),
         warnings=(*bench.warnings(run), *picture_warnings(loader), *lost_pictures(latents)),
         scaling=scaling_of(latents, first.found, bench.vae.card, whole(bench.vae).usage),

@@ -61,14 +61,14 @@ def score(
     from_left, from_right = _loader(left, settings), _loader(right, settings)
     listener.start("Scoring", left.count)
     different: list[SkippedImage] = []
-    digests: dict[str, bytes] = {}
+    scored: set[str] = set()
     order = {image_id: place for place, image_id in enumerate(right.ids)}
     for original, reconstruction in _batches(from_left, from_right, order, batch_size, different):
         batch = _batch(original, reconstruction, device, levels_of(protocol))
         for metric in built.metrics:
             metric.update(batch)
         gallery.update(batch)
-        digests |= {image_id: from_left.digests[image_id] for image_id in batch.ids}
+        scored.update(batch.ids)
         listener.advance(len(batch.ids))
     columns = per_image(built)
     skipped = (*unpaired, *from_left.skipped, *from_right.skipped, *different)
@@ -84,7 +84,7 @@ def score(
             source=f"{left.source} against {right.source}",
             count=gallery.count,
             skipped=skipped,
-            fingerprint=fingerprint(digests),
+            fingerprint=fingerprint(digest for image_id, digest in from_left.digests.items() if image_id in scored),
             size=None if settings.fit in OWN_SIZE else settings.size,
             fit=settings.fit,
             notes=dict(from_left.notes),

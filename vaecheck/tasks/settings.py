@@ -19,6 +19,9 @@ DECIDE = (
 )
 """The settings that decide the figures."""
 
+KEPT_RUN = "resume"
+"""The folder in --out in which a run is kept until it has its result; one in it for each command."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -26,6 +29,7 @@ class Settings:
 
     value_range: (black, white) of .npy and 16-bit pictures. protocol: a public evaluation's settings, by name.
     tiling: side of the tiles in pixels, None for whole pictures. slicing: one picture at a time through the VAE.
+    out: the folder of the result, in which a run is kept on its way, every `save_every` seconds; resume: go on with it.
     given: the options that were given, whatever their value; None: those that differ from their defaults.
     """
 
@@ -59,6 +63,8 @@ class Settings:
     yardstick: str = "sample"
     save_reconstructions: Path | None = None
     out: Path | None = None
+    resume: bool = False
+    save_every: float = 60.0
     given: frozenset[str] | None = None
 
     def gives(self, name: str) -> bool:

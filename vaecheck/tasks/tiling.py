@@ -6,12 +6,13 @@ cut into four tiles that all meet in it, and whole it takes little more than twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
+from vaecheck.cells import Cell, Items
 from vaecheck.errors import NotEnoughImages, SetupError, VaecheckError
 from vaecheck.images.loader import Images
 from vaecheck.metrics.catalogue import TILING_NAMES, definition, unavailable
@@ -33,13 +34,20 @@ class LargerThanATile:
     """The ids of the pictures that went through a VAE in tiles."""
 
     vae: object
-    ids: list[str] = field(default_factory=list)
+    found: Items = field(default_factory=Items)
     needs: frozenset[Need] = frozenset()
 
     def update(self, batch: Batch) -> None:
         rows, columns = (side + more for side, more in zip(batch.original.shape[-2:], batch.padded, strict=True))
         if isinstance(self.vae, Tiled) and self.vae.pixels.cuts(rows, columns):
-            self.ids += batch.ids
+            self.found.add(batch.ids)
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self.found.values)
+
+    def cells(self) -> Mapping[str, Cell]:
+        return {"found": self.found}
 
 
 @dataclass

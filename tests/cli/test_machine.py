@@ -47,8 +47,8 @@ class TestHowItRuns:
         ("options", "recorded"),
         [
             (["--slicing"], {"slicing": True}),
-            (["--channels-last"], {"channels_last": True}),
-            (["--slicing", "--channels-last"], {"slicing": True, "channels_last": True}),
+            (["--no-channels-last"], {"channels_last": False}),
+            (["--slicing", "--no-channels-last"], {"slicing": True, "channels_last": False}),
             (["--batch-size", "3"], {"batch_size": 3}),
             (["--batch-size", "1"], {"batch_size": 1}),
             (["--tiling", "128"], {"tiling": 128}),  # larger than every picture
@@ -66,7 +66,7 @@ class TestHowItRuns:
         done = run("reconstruct", sizes, "--vae", vae_folder, "--fit", "pad", *METRICS, *options)
         assert done.code == 0, done.err
         assert figures(done.document) == pytest.approx(figures(plain), rel=1e-4)
-        before = {"tiling": None, "slicing": False, "channels_last": False, "compile": False, "batch_size": 8}
+        before = {"tiling": None, "slicing": False, "channels_last": True, "compile": False, "batch_size": 8}
         found = {name: done.document["settings"][name] for name in before}
         assert {name: plain["settings"][name] for name in before} == before
         assert found == before | recorded

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from vaecheck.metrics.intervals import bootstrap_ci95, confidence_level, mean_ci95
 
@@ -34,6 +35,22 @@ def test_the_level_tends_to_95_percent():
     levels = [confidence_level(n) for n in (4, 16, 64, 10_000)]
     assert levels == sorted(levels, reverse=True)
     assert levels[-1] == pytest.approx(0.95, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 16, 128, 5000])
+def test_equals_scipys_percentile_bootstrap(n: int):
+    values = np.random.default_rng(n).lognormal(size=n)
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=2000,
+        batch=1_000_000 // n,
+        method="percentile",
+        confidence_level=confidence_level(n),
+        random_state=np.random.default_rng(4),
+    ).confidence_interval
+    assert mean_ci95(values, 4) == pytest.approx((found.low, found.high), rel=1e-12)
+    assert confidence_level(n) == 1 - 2 * stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
 
 
 def test_a_mean_as_a_statistic_of_rows_has_the_interval_of_a_mean():

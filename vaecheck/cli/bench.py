@@ -18,7 +18,7 @@ def command(
     batches: Annotated[int, typer.Option(min=1, help="Batches timed, after one for warm-up.")] = 10,
     tiling: o.Tiling = None,
     slicing: o.Slicing = False,
-    channels_last: o.ChannelsLast = False,
+    channels_last: o.ChannelsLast = None,
     compile: o.Compile = False,
     device: o.Device = "auto",
     seed: o.Seed = 0,

@@ -31,7 +31,7 @@ def command(
     batch_size: o.BatchSize = "auto",
     tiling: o.Tiling = None,
     slicing: o.Slicing = False,
-    channels_last: o.ChannelsLast = False,
+    channels_last: o.ChannelsLast = None,
     compile: o.Compile = False,
     device: o.Device = "auto",
     workers: o.Workers = None,

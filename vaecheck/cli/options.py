@@ -167,7 +167,13 @@ Slicing = Annotated[
     bool, typer.Option("--slicing", help="One picture at a time through the VAE.", rich_help_panel=MACHINE)
 ]
 ChannelsLast = Annotated[
-    bool, typer.Option("--channels-last", help="Channels-last memory layout.", rich_help_panel=MACHINE)
+    bool | None,
+    typer.Option(
+        "--channels-last/--no-channels-last",
+        help="Channels-last memory layout; by default where it is known to be faster.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile the VAE.", rich_help_panel=MACHINE)]
 Posterior = Annotated[

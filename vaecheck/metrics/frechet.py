@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import InputError, NotEnoughImages
@@ -106,7 +106,7 @@ def jackknife_ci95(distance: float, influence: Values) -> tuple[float, float]:
     the distance (two images, or a distance of 0), the plain interval, cut at 0.
     """
     n = len(influence)
-    half_width = float(t.ppf(0.975, n - 1) * math.sqrt((influence**2).sum() / (n * (n - 1))))
+    half_width = float(stdtrit(n - 1, 0.975) * math.sqrt((influence**2).sum() / (n * (n - 1))))
     if half_width >= WIDEST_LOG_INTERVAL * distance:
         return 0.0, distance + half_width
     factor = math.exp(half_width / distance)

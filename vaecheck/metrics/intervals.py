@@ -9,6 +9,8 @@ Coverage of the mean in %, nominally 95, on the same 1,000 draws at n = 16 / 50 
     normal              plain 91.4 / 93.9 / 94.4   BCa 91.8 / 93.5 / 94.3   expanded 93.7 / 94.6 / 94.8
 
 BCa gains less, and its jackknife takes n^2 operations. For a handful of very skewed images all are too narrow.
+
+Why not scipy.stats.bootstrap, which gives the same numbers: importing scipy.stats takes a second of every command.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm, t
+from scipy.special import ndtr, stdtrit
 
 Values = NDArray[np.float64]
 
@@ -33,10 +35,10 @@ def mean_ci95(values: Values, seed: int = 0) -> tuple[float, float] | None:
     Source: Efron 1979, widened after Hesterberg 2015. The same values and seed give the same interval.
     """
 
-    def mean(sample: Values, axis: int) -> Values:
-        return np.asarray(sample.mean(axis))
+    def means(resamples: NDArray[np.int64]) -> Values:
+        return np.asarray(values[resamples].mean(1))
 
-    return _interval(values, mean, seed, vectorized=True)
+    return _interval(len(values), means, seed)
 
 
 def bootstrap_ci95(rows: Values, statistic: Callable[[Values], float], seed: int = 0) -> tuple[float, float] | None:
@@ -46,34 +48,29 @@ def bootstrap_ci95(rows: Values, statistic: Callable[[Values], float], seed: int
     None where n < 2; (v, v) where all rows are equal.
     """
 
-    def of_resampled(indices: NDArray[np.int64]) -> float:
-        return statistic(rows[indices])
+    def of_resampled(resamples: NDArray[np.int64]) -> Values:
+        return np.array([statistic(rows[indices]) for indices in resamples])
 
     if len(rows) > 1 and (rows == rows[0]).all():
         value = float(statistic(rows))
         return value, value
-    return _interval(np.arange(len(rows)), of_resampled, seed, vectorized=False)
+    return _interval(len(rows), of_resampled, seed)
 
 
 def confidence_level(n: int) -> float:
     """The level to ask of a percentile bootstrap of n images so that it covers 95 %: 0.972 at n = 16."""
-    return float(1 - 2 * norm.cdf(-math.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)))
+    return float(1 - 2 * ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
 
 
-def _interval(
-    data: NDArray[np.generic], statistic: Callable[..., object], seed: int, *, vectorized: bool
-) -> tuple[float, float] | None:
-    n = len(data)
+def _interval(n: int, statistics: Callable[[NDArray[np.int64]], Values], seed: int) -> tuple[float, float] | None:
+    """statistics: (resamples, n) places -> (resamples,).
+
+    Checked against scipy.stats.bootstrap(method="percentile"), 1e-12.
+    """
     if n < 2:
         return None
-    found = bootstrap(
-        (data,),
-        statistic,
-        n_resamples=RESAMPLES,
-        batch=max(1, NUMBERS_IN_MEMORY // n),
-        vectorized=vectorized,
-        method="percentile",
-        confidence_level=confidence_level(n),
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    rng, block = np.random.default_rng(seed), max(1, NUMBERS_IN_MEMORY // n)
+    sizes = (min(block, RESAMPLES - start) for start in range(0, RESAMPLES, block))
+    found = np.concatenate([statistics(rng.integers(0, n, (size, n))) for size in sizes])
+    tail = (1 - confidence_level(n)) / 2
+    return float(np.percentile(found, 100 * tail)), float(np.percentile(found, 100 * (1 - tail)))

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.special import stdtr, stdtrit
 
 from vaecheck.metrics.intervals import mean_ci95
 from vaecheck.results.types import PerImage, Result
@@ -82,7 +82,7 @@ def paired_frechet(distance_a: float, influence_a: Values, distance_b: float, in
     value, n = distance_a - distance_b, len(influence_a)
     pull = influence_a - influence_b
     standard_error = math.sqrt(float((pull**2).sum()) / (n * (n - 1)))
-    half_width = float(t.ppf(0.975, n - 1)) * standard_error
+    half_width = float(stdtrit(n - 1, 0.975)) * standard_error
     return Paired(value, (value - half_width, value + half_width), _p(value, standard_error, n), n)
 
 
@@ -162,4 +162,4 @@ def _matched(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[Values, Va
 def _p(value: float, standard_error: float, n: int) -> float:
     if standard_error == 0:
         return 1.0 if value == 0 else 0.0
-    return float(2 * t.sf(abs(value) / standard_error, n - 1))
+    return float(2 * stdtr(n - 1, -abs(value) / standard_error))

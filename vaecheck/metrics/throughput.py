@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from vaecheck.results.types import Measure
 
@@ -55,7 +55,7 @@ def speed_ci95(laps: Laps) -> tuple[float, float] | None:
     images, seconds = np.array(laps, np.float64).T
     n, ratio = len(laps), float(seconds.sum() / images.sum())
     spread = math.sqrt(n / (n - 1) * float(((seconds - ratio * images) ** 2).sum())) / float(images.sum())
-    half_width = float(t.ppf(0.975, n - 1)) * spread
+    half_width = float(stdtrit(n - 1, 0.975)) * spread
     return (1 / (ratio + half_width), 1 / (ratio - half_width)) if half_width < ratio else None
 
 

@@ -216,7 +216,8 @@ def open_vae(ref: str, settings: Settings, device: torch.device, dtype: str) -> 
         if is_out_of_memory(error):
             raise weights_do_not_fit(ref, device, dtype) from error
         raise
-    vae.configure(slicing=settings.slicing, channels_last=settings.channels_last, compile=settings.compile)
+    channels_last = vae.faster_channels_last if settings.channels_last is None else settings.channels_last
+    vae.configure(slicing=settings.slicing, channels_last=channels_last, compile=settings.compile)
     return vae if settings.tiling is None else Tiled(vae, settings.tiling)
 
 

@@ -29,6 +29,7 @@ class Settings:
 
     value_range: (black, white) of .npy and 16-bit pictures. protocol: a public evaluation's settings, by name.
     tiling: side of the tiles in pixels, None for whole pictures. slicing: one picture at a time through the VAE.
+    channels_last: None where it is known to be faster.
     out: the folder of the result, in which a run is kept on its way, every `save_every` seconds; resume: go on with it.
     given: the options that were given, whatever their value; None: those that differ from their defaults.
     """
@@ -52,7 +53,7 @@ class Settings:
     protocol: str | None = None
     tiling: int | None = None
     slicing: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None
     compile: bool = False
     workers: int | None = None
     offline: bool = False

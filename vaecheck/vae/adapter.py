@@ -38,6 +38,7 @@ class Adapted:
     f, latent_channels, image_channels: as a config says; None where only a probe can tell.
     fixed_size: the one side that its pictures may have; None where every multiple of f will do.
     codebook_size, recognised: see VAECard. warnings: one sentence each. usage: how its class is called in Python.
+    faster_channels_last: whether it was measured to be, on a CPU.
     """
 
     encode: Callable[[Tensor], Posterior]
@@ -54,6 +55,7 @@ class Adapted:
     recognised: str = ""
     warnings: tuple[str, ...] = ()
     usage: Usage = GENERIC
+    faster_channels_last: bool = False
 
 
 class LoadedVAE:
@@ -106,6 +108,11 @@ class LoadedVAE:
                 nn.Module.to(self._adapted.module, self._dtype)  # diffusers' own `to` prints advice
             self.card = replace(self.card, dtype=str(self._dtype).removeprefix("torch."))
         return self
+
+    @property
+    def faster_channels_last(self) -> bool:
+        """Whether `configure` should be told of channels_last, as far as is known: measured on a CPU alone."""
+        return self._adapted.faster_channels_last and self._device.type == "cpu"
 
     def configure(self, *, slicing: bool = False, channels_last: bool = False, compile: bool = False) -> Self:
         """Change how the model runs, and not what it computes (but for the last bits). Call it after `to`.

@@ -20,8 +20,9 @@ from torch import Tensor
 from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.family import Family, posterior_of
+from vaecheck.vae.kl_f8 import KLAutoencoder
 from vaecheck.vae.protocol import Posterior
-from vaecheck.vae.scaling import Unusable, of_config
+from vaecheck.vae.scaling import Config, Unusable, of_config
 from vaecheck.vae.usage import DECODE, ENCODE, Usage
 
 NOISE_SEED = 0
@@ -36,6 +37,49 @@ class KL(Family):
     def f(self) -> int | None:
         levels = self.config.get("block_out_channels")
         return 2 ** (len(levels) - 1) if levels else None
+
+
+class OwnKL(KL):
+    """AutoencoderKL in our own class; `takes` is what diffusers' takes."""
+
+    def __init__(self, model: KLAutoencoder, config: Config) -> None:
+        super().__init__(model, config)
+        self.takes = {"scaling_factor": 0.18215, "shift_factor": None, "latents_mean": None, "latents_std": None}
+        self.entries = {name: config[name] for name in self.takes if config.get(name) is not None}
+
+    @staticmethod
+    def covers(config: Config) -> bool:
+        """Whether the config names an AutoencoderKL of plain blocks and nothing that our class has not."""
+        plain = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
+        levels = config.get("block_out_channels")
+        return (
+            config.get("_class_name") == "AutoencoderKL"
+            and set(config) <= OWN_KL_MAY_HAVE
+            and set(config) >= OWN_KL_MUST_HAVE
+            and isinstance(levels, list)
+            and all(config[name] == [kind] * len(levels) for name, kind in plain.items())
+            and config["in_channels"] == config["out_channels"]
+            and config.get("act_fn", "silu") == "silu"
+        )
+
+    def encode(self, pixels: Tensor) -> Posterior:
+        posterior: Posterior = self.model.encode(pixels)
+        return posterior
+
+    def decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self.model.decode(latents)
+        return decoded
+
+
+OWN_KL_MUST_HAVE = {
+    *("_class_name", "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels"),
+    *("layers_per_block", "latent_channels", "norm_num_groups"),
+}
+"""What diffusers would fill in otherwise than our class does."""
+OWN_KL_MAY_HAVE = OWN_KL_MUST_HAVE | {
+    *("_diffusers_version", "_name_or_path", "act_fn", "sample_size", "force_upcast", "mid_block_add_attention"),
+    *("use_quant_conv", "use_post_quant_conv", "scaling_factor", "shift_factor", "latents_mean", "latents_std"),
+}
 
 
 class Tiny(Family):

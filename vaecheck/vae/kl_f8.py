@@ -6,6 +6,9 @@ log-variance of a diagonal Gaussian; a decoder mirrors it.
 
 Module names are those of diffusers' AutoencoderKL, so that a state dict is one and the same file for
 both: `save` and `load` need no table of keys, and diffusers is the oracle in the tests.
+
+Why channels_last on a CPU (see vaecheck.vae.adapter): at widths of 16 to 64 it takes 0.83 of the time, at 32 to 128
+0.93, at 128 to 512 0.95, at 64 to 256 as much (256 x 256, one thread); decoded pixels move by 2e-4 at most.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import distributed
 
-from tests.train.small import Smooth, pictures, recipe, trained, trainee_of, weights
+from tests.train.small import Smooth, pictures, recipe, spied, trained, trainee_of, weights
 from vaecheck.errors import InputError
 from vaecheck.train.loop import Machine
 
@@ -22,6 +23,8 @@ LOSSES = {
     "noise": {"kl": 1e-2, "latent_noise": 0.3},
     "discriminator": {"kl": 1e-2, "adversarial": 0.5, "adversarial_start": 4},
     "odd": {},
+    "killed": {},
+    "whole": {},
     "broken": {},
 }
 
@@ -51,6 +54,19 @@ def run(case: str, out: Path, machine: Machine) -> None:
             return drawn
 
         trainee.batch = batch  # type: ignore[method-assign]
+    if case == "killed":  # between two lines of the log; every process dies at that step
+
+        def die(step: int, batch: object) -> None:
+            if step == 6:
+                raise InputError("killed")
+
+        spied(trainee, "step", die)
+        with suppress(InputError):
+            trained(trainee, out, report_every=4, save_every=0)
+        trainee = trainee_of(recipe(8), machine=machine, of=given)
+    if case in ("killed", "whole"):
+        trained(trainee, out, report_every=4)
+        return
     figures = trained(trainee, out, save_every=0 if case == "broken" else 1e9)
     torch.save(weights(trainee), out / f"weights.{machine.rank}.pt")
     if machine.is_first:

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import InitProcessGroupKwargs
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.train.small import MODEL, RECIPE, pictures, recipe, same, spied, state_of, trained, trainee_of, weights
 from vaecheck.errors import InputError
+from vaecheck.train import loop
 from vaecheck.train.loop import CHECKPOINT, LOG, Machine, Schedule, generator, read_log
 from vaecheck.vae.kl_f8 import KLAutoencoder
 
@@ -66,7 +68,103 @@ def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     log = read_log(tmp_path / "parts")
     assert [row["step"] for row in log] == [2, 4, 6, 8, 10, 12]
     whole = read_log(tmp_path / "whole")
-    assert [row["l1"] for row in log[:3]] == [row["l1"] for row in whole[:3]]
+    assert log == whole
+
+
+def test_a_line_after_a_kill_is_the_mean_of_all_its_steps(tmp_path: Path) -> None:
+    """Also of figures that began between the last line and the kill."""
+    configured = recipe(10, loss={"adversarial": 0.5, "adversarial_start": 6})
+    trained(trainee_of(configured), tmp_path / "whole", report_every=5)
+    with pytest.raises(Killed):
+        trained(killed_at(trainee_of(configured), 8), tmp_path / "parts", report_every=5, save_every=0)
+    trained(trainee_of(configured), tmp_path / "parts", report_every=5, save_every=0)
+    assert (tmp_path / "whole" / LOG).read_text() == (tmp_path / "parts" / LOG).read_text()
+
+
+@pytest.mark.parametrize("at", [4, 8])
+def test_an_evaluation_that_was_killed_is_done_by_the_run_that_goes_on(tmp_path: Path, at: int) -> None:
+    seen: list[int] = []
+
+    def evaluate(step: int) -> bool:
+        if step == at and len(seen) < at // 2:
+            seen.append(-step)
+            raise Killed
+        assert same(saved(tmp_path), state_of(KLAutoencoder.load(tmp_path)))
+        seen.append(step)
+        return False
+
+    with pytest.raises(Killed):
+        trained(trainee_of(recipe(8)), tmp_path, evaluate=evaluate, evaluate_every=2)
+    assert not torch.load(tmp_path / CHECKPOINT, weights_only=True)["ended"]
+    reports = trained(trainee_of(recipe(8)), tmp_path, evaluate=evaluate, evaluate_every=2)
+    assert len(reports) == 8 - at
+    assert seen == [*range(2, at, 2), -at, *range(at, 9, 2)]
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["ended"]
+
+
+def test_an_evaluation_that_is_owed_may_stop(tmp_path: Path) -> None:
+    def dies(step: int) -> bool:
+        raise Killed
+
+    with pytest.raises(Killed):
+        trained(trainee_of(recipe(8)), tmp_path, evaluate=dies, evaluate_every=4)
+    assert trained(trainee_of(recipe(8)), tmp_path, evaluate=lambda step: step == 4, evaluate_every=4) == []
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert (state["step"], state["ended"]) == (4, True)
+
+
+def test_an_evaluation_that_was_done_is_not_done_again(tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(Killed):
+        trained(
+            killed_at(trainee_of(recipe(8)), 4),
+            tmp_path,
+            save_every=0,
+            evaluate=lambda step: bool(seen.append(step)),
+            evaluate_every=4,
+        )
+    assert seen == [4]
+    trained(trainee_of(recipe(8)), tmp_path, evaluate=lambda step: bool(seen.append(step)), evaluate_every=4)
+    assert seen == [4, 8]
+
+
+def test_a_checkpoint_from_before_evaluations_were_kept_is_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        trained(killed_at(trainee_of(recipe(8)), 4), tmp_path, save_every=0)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    torch.save(
+        {name: value for name, value in state.items() if name not in ("sums", "evaluated")}, tmp_path / CHECKPOINT
+    )
+    seen: list[int] = []
+    trained(trainee_of(recipe(8)), tmp_path, evaluate=lambda step: bool(seen.append(step)), evaluate_every=4)
+    assert seen == [8]
+
+
+def test_no_process_writes_before_all_have_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(trainee_of(recipe(2)), tmp_path / "ended")
+    order: list[str] = []
+    monkeypatch.setattr(Machine, "wait", lambda machine: order.append("wait"))
+    for folder in ("new", "ended"):
+        order.clear()
+        trainee = trainee_of(recipe(2))
+        spied(trainee, "save", lambda folder: order.append("save"))
+        trained(trainee, tmp_path / folder)
+        assert order == (["wait", "save", "wait"] if folder == "new" else ["wait"])
+
+
+def test_processes_wait_for_a_long_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    real = loop.Accelerator
+
+    def seen(**arguments: Any) -> Any:
+        given.update(arguments)
+        return real(**arguments)
+
+    monkeypatch.setattr(loop, "Accelerator", seen)
+    Machine("float32", device="cpu")
+    timeouts = [one.timeout for one in given["kwargs_handlers"] if isinstance(one, InitProcessGroupKwargs)]
+    assert timeouts == [loop.TO_WAIT]
+    assert loop.TO_WAIT.total_seconds() >= 6 * 3600
 
 
 def test_a_run_that_has_ended_is_left_as_it_is(tmp_path: Path) -> None:
@@ -225,7 +323,7 @@ import torch
 torch.set_num_threads(1)
 from tests.train.small import recipe, trained, trainee_of
 loss = {"adversarial": 0.5, "adversarial_start": 5, "kl": 1e-3}
-trained(trainee_of(recipe(40, loss=loss)), Path(sys.argv[1]), save_every=0.01)
+trained(trainee_of(recipe(40, loss=loss)), Path(sys.argv[1]), report_every=7, save_every=0.01)
 """
 
 
@@ -256,7 +354,7 @@ def test_kill_9_at_any_moment_changes_no_bit(tmp_path: Path, kills: int) -> None
     assert victim(out).wait(60) == 0
     loss = {"adversarial": 0.5, "adversarial_start": 5, "kl": 1e-3}
     whole = trainee_of(recipe(40, loss=loss))
-    trained(whole, tmp_path / "whole")
+    trained(whole, tmp_path / "whole", report_every=7)
     assert same(saved(tmp_path / "whole"), saved(out))
     one, other = (torch.load(folder / CHECKPOINT, weights_only=True) for folder in (tmp_path / "whole", out))
     assert same(one["discriminator"], other["discriminator"])

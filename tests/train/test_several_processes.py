@@ -87,3 +87,13 @@ def test_a_loss_that_breaks_in_one_process_ends_all(tmp_path: Path) -> None:
     assert errors[0].startswith("the training broke down at or before step 6: not finite: ")
     assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 5
     assert all(value.isfinite().all() for value in load_file(out / "diffusion_pytorch_model.safetensors").values())
+
+
+@pytest.mark.slow
+def test_the_log_of_killed_processes_is_that_of_those_that_ran_through(tmp_path: Path) -> None:
+    """The line after the kill is the mean over its steps and over the processes, before and after."""
+    for case in ("killed", "whole"):
+        run(case, tmp_path / case, 2)
+    killed, whole = ((tmp_path / case / "log.csv").read_text() for case in ("killed", "whole"))
+    assert len(whole.splitlines()) == 3
+    assert killed == whole

@@ -3,9 +3,6 @@
 Why all randomness is drawn from (seed, step, stream): a run that was killed and resumed sees exactly the pictures and
 the noise that it would have seen, without the state of a sampler or a generator in its checkpoint. For several
 processes the whole batch is drawn and each takes its share of it, so that their sum is what one process computes.
-
-Why the log is in the checkpoint: the lines that a killed run wrote after its last checkpoint are written once more by
-the run that goes on, and would stand there twice.
 """
 
 from __future__ import annotations
@@ -22,29 +19,43 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
+from vaecheck.train.checkpoint import Reached, Stateful, resume
+from vaecheck.train.checkpoint import save as save_checkpoint
+
+__all__ = [
+    "CHECKPOINT",
+    "LOG",
+    "PRECISIONS",
+    "Machine",
+    "Progress",
+    "Schedule",
+    "Stateful",
+    "Trainee",
+    "Watchers",
+    "averaged",
+    "evaluation",
+    "generator",
+    "read_log",
+    "train",
+]
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 PRECISIONS = ("float32", "bfloat16")
+TO_WAIT = timedelta(hours=12)
+"""For the slowest process. Why so long: all others wait while the first evaluates; torch would end them in minutes."""
 
 Wrapped = TypeVar("Wrapped")
-
-
-class Stateful(Protocol):
-    """A module, an optimiser: whatever a checkpoint keeps."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
 class Trainee(Protocol):
@@ -82,7 +93,7 @@ class Watchers:
     """Who is told what, and when.
 
     report: every `report_every` steps. evaluate: every `evaluate_every` steps and at the last, in the first process,
-    once the weights are in the run's folder; says whether to stop.
+    once the weights are in the run's folder; says whether to stop. One that was killed is done again.
     """
 
     report: Callable[[Progress], None] = lambda progress: None
@@ -101,7 +112,10 @@ class Machine:
     def __init__(self, precision: str | None = None, *, device: str = "auto", unused: bool = False) -> None:
         """precision: "float32" or "bfloat16"; None: what accelerate was launched with. unused: whether some
         parameters may get no gradient. Raises InputError."""
-        kinds = [DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused)]
+        kinds = [
+            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=unused),
+            InitProcessGroupKwargs(timeout=TO_WAIT),
+        ]
         asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         launched = {"no": "float32", "bf16": "bfloat16"}.get(asked)
         if launched is None:
@@ -173,21 +187,39 @@ def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, 
     """
     out.mkdir(parents=True, exist_ok=True)
     made_with = json.dumps(trainee.made_with(), sort_keys=True)
-    first, log, ended = _resume(out / CHECKPOINT, made_with, trainee)
-    means = _Means()
+    reached = resume(out / CHECKPOINT, made_with, trainee.parts())
+    machine.wait()  # none may write while another still reads
+    if reached.ended:
+        return reached.step
+    step, log, means, saved = reached.step, reached.log, _Means(reached.sums), time.monotonic()
+    evaluated = step if reached.evaluated is None else reached.evaluated
 
-    def save(step: int, ended: bool = False) -> None:
-        _expect_finite(means.so_far(machine), step, machine, out)
+    def save(ended: bool = False) -> None:
+        nonlocal saved
+        sums = means.sums(machine)
+        _expect_finite(_means_of(sums), step, machine, out)
         if machine.is_first:
-            _save(out / CHECKPOINT, step, made_with, trainee, log, ended)
+            now = Reached(step, log, ended, evaluated, sums)
+            save_checkpoint(out / CHECKPOINT, now, made_with, trainee.parts())
             _write(out / LOG, _table(log))
             trainee.save(out)
         machine.wait()
+        saved = time.monotonic()
 
-    if ended:
-        return first
-    saved, step = time.monotonic(), first
-    for step, batch in _ahead(trainee, first):
+    def evaluation_stops() -> bool:
+        """Evaluate, where it is due or a run that was killed owes it; whether the training ends by it."""
+        nonlocal evaluated
+        every = watchers.evaluate_every
+        if not every or step <= evaluated or (step % every and step != trainee.steps):
+            return False
+        save()
+        stop = machine.agreed(machine.is_first and watchers.evaluate(step))
+        evaluated = step
+        return bool(stop)
+
+    stopped = evaluation_stops()
+    coming = iter(()) if stopped else _ahead(trainee, step)
+    for step, batch in coming:
         means.add(trainee.step(step - 1, batch))
         if step % watchers.report_every == 0 or step == trainee.steps:
             found = means.taken(machine)
@@ -195,15 +227,11 @@ def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, 
             log.append({"step": float(step), **found})
             if machine.is_first:
                 watchers.report(Progress(step, trainee.steps, found))
-        if watchers.evaluate_every and (step % watchers.evaluate_every == 0 or step == trainee.steps):
-            save(step)
-            saved = time.monotonic()
-            if machine.agreed(machine.is_first and watchers.evaluate(step)):
-                break
-        elif machine.agreed(time.monotonic() - saved > save_every):
-            save(step)
-            saved = time.monotonic()
-    save(step, ended=True)
+        if evaluation_stops():
+            break
+        if machine.agreed(time.monotonic() - saved > save_every):
+            save()
+    save(ended=True)
     return step
 
 
@@ -269,9 +297,10 @@ def averaged(module: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedM
 class _Means:
     """Of every logged figure since they were last taken. Figures stay on the device until then."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+    def __init__(self, sums: Mapping[str, tuple[float, int]]) -> None:
+        """sums: what `sums` gave, in every process the same: their mean over the processes is what it was."""
+        self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, (value, _) in sums.items()}
+        self._counts = {name: count for name, (_, count) in sums.items()}
 
     def add(self, figures: Mapping[str, float | Tensor]) -> None:
         for name, value in figures.items():
@@ -279,17 +308,21 @@ class _Means:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def so_far(self, machine: Machine) -> dict[str, float]:
+    def sums(self, machine: Machine) -> dict[str, tuple[float, int]]:
+        """The mean over the processes of each sum, and of how many steps it is."""
         if not self._sums:
             return {}
-        names = list(self._sums)
-        means = torch.stack([self._sums[name].to(machine.device, torch.float32) / self._counts[name] for name in names])
-        return dict(zip(names, machine.mean(means).tolist(), strict=True))
+        values = machine.mean(torch.stack([value.to(machine.device) for value in self._sums.values()])).tolist()
+        return {name: (value, self._counts[name]) for name, value in zip(self._sums, values, strict=True)}
 
     def taken(self, machine: Machine) -> dict[str, float]:
-        found = self.so_far(machine)
+        found = _means_of(self.sums(machine))
         self._sums, self._counts = {}, {}
         return found
+
+
+def _means_of(sums: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+    return {name: value / count for name, (value, count) in sums.items()}
 
 
 def _expect_finite(means: Mapping[str, float], step: int, machine: Machine, out: Path) -> None:
@@ -310,49 +343,6 @@ def _ahead(trainee: Trainee, first: int) -> Iterator[tuple[int, Any]]:
             batch = coming.result() if coming else None
             coming = pool.submit(trainee.batch, step + 1) if step + 1 < trainee.steps else None
             yield step + 1, batch
-
-
-def _resume(path: Path, made_with: str, trainee: Trainee) -> tuple[int, list[dict[str, float]], bool]:
-    """Load every part in place; the steps done, the log so far, and whether the training has ended."""
-    if not path.exists():
-        return 0, [], False
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        state["made_with"], state["step"], state["log"], state["ended"]
-    except Exception as error:  # a broken file fails in many ways: pickle, zip, key, end of file
-        raise InputError(
-            f"{path} cannot be read as a checkpoint: {type(error).__name__}", hint="Remove it, or give another --out."
-        ) from error
-    if state["made_with"] != made_with:
-        raise InputError(
-            f"{path} comes from another training: {_difference(state['made_with'], made_with)}",
-            hint="Give the recipe and the pictures that it was begun with, or another --out.",
-        )
-    for name, part in trainee.parts().items():
-        part.load_state_dict(state[name])
-    return int(state["step"]), state["log"], state["ended"]
-
-
-def _difference(before: str, now: str) -> str:
-    """The first few entries in which two trainings differ."""
-    old, new = dict(_flat(json.loads(before))), dict(_flat(json.loads(now)))
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return "; ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in names[:3])
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            yield from _flat(entry, f"{name}.{key}".lstrip("."))
-    else:
-        yield name, value
-
-
-def _save(path: Path, step: int, made_with: str, trainee: Trainee, log: list[dict[str, float]], ended: bool) -> None:
-    states = {name: part.state_dict() for name, part in trainee.parts().items()}
-    temporary = path.with_suffix(".tmp")
-    torch.save({"step": step, "made_with": made_with, "log": log, "ended": ended, **states}, temporary)
-    temporary.replace(path)
 
 
 def read_log(out: Path) -> list[dict[str, float]]:

@@ -16,6 +16,7 @@ from tests.train.small import MODEL, pictures, recipe, same, state_of, trained, 
 from tests.vae.small_diffusers import saved_diffusers
 from vaecheck.errors import InputError
 from vaecheck.train.autoencoder import Trainable, built_in, can_be_opened, loaded, save
+from vaecheck.vae.adapter import sha256_of_state
 from vaecheck.vae.kl_f8 import KLAutoencoder
 from vaecheck.vae.load import adapted, load_vae
 
@@ -181,3 +182,29 @@ def test_a_save_leaves_nothing_half_written(tmp_path: Path) -> None:
     save(nn.Conv2d(1, 1, 1), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
     assert pictures().fingerprint
+
+
+def test_going_on_from_other_weights_is_refused(tmp_path: Path) -> None:
+    """The same class, shape and recipe; a checkpoint of one start is none of the other."""
+    starts = [tmp_path / name for name in ("one", "other")]
+    for seed, folder in enumerate(starts):
+        torch.manual_seed(seed)
+        KLAutoencoder(MODEL).save(folder)
+
+    def trainee(start: Path) -> Any:
+        trainable = loaded(str(start), adapted(str(start), offline=True), "decoder")
+        return trainee_of(replace(recipe(2), model=None), trainable=trainable)
+
+    trained(trainee(starts[0]), tmp_path / "out")
+    assert trained(trainee(starts[0]), tmp_path / "out") == []
+    with pytest.raises(InputError, match=r"another training: started_from was [0-9a-f]{64} and is [0-9a-f]{64}"):
+        trained(trainee(starts[1]), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["kl-f8-tiny", "AutoencoderKL", "Own"])
+def test_the_hash_of_a_start_is_that_of_its_card(kind: str, tmp_path: Path) -> None:
+    ref = ref_of(kind, tmp_path)
+    opened = adapted(ref, offline=True)
+    assert loaded(ref, opened, "decoder").sha256 == load_vae(ref, offline=True).card.sha256
+    unknown = loaded(ref, replace(opened, sha256=None), "whole")
+    assert unknown.sha256 == sha256_of_state(unknown.module)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vaecheck.errors import InputError
 from vaecheck.train.loop import evaluation
-from vaecheck.vae.adapter import Adapted, LoadedVAE, one_line
+from vaecheck.vae.adapter import Adapted, LoadedVAE, one_line, sha256_of_state
 from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
 from vaecheck.vae.protocol import Posterior
 
@@ -31,7 +31,8 @@ PROBE_LATENT_SIDE = 8
 class Trainable:
     """An autoencoder in training: its module, and encode and decode with gradients, in raw latents.
 
-    tuned: the parameters that are trained, all or those of the decoder.
+    tuned: the parameters that are trained, all or those of the decoder. sha256: of the weights of a loaded one before
+    any training, as its card has it; None of a new one, whose weights follow from the seed.
     """
 
     module: nn.Module
@@ -41,6 +42,7 @@ class Trainable:
     latent_channels: int
     image_channels: int
     tuned: tuple[str, ...]
+    sha256: str | None = None
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -134,7 +136,8 @@ def loaded(ref: str, adapted: Adapted, part: str) -> Trainable:
             return adapted.encode(pixels)
 
     encode = adapted.encode if part == "whole" else fixed
-    return Trainable(module, encode, adapted.decode, card.f, card.latent_channels, card.image_channels, tuned)
+    sha256 = adapted.sha256 or sha256_of_state(module)
+    return Trainable(module, encode, adapted.decode, card.f, card.latent_channels, card.image_channels, tuned, sha256)
 
 
 def can_be_opened(module: nn.Module) -> bool:

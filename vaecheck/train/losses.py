@@ -123,7 +123,8 @@ def of_generator(fake: Tensor) -> Tensor:
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, clamp: float = ADAPTIVE_LIMIT) -> Tensor:
     """lambda = |grad of the reconstruction loss| / (|grad of the adversarial loss| + 1e-4), at most `clamp`.
 
-    Both gradients by the weight of the decoder's last layer. Source: Esser et al. 2021, equation 7.
+    Both gradients by the weight of the decoder's last layer. Source: Esser et al. 2021, equation 7, whose constant is
+    1e-6; 1e-4 and the limit are those of their code, taming-transformers.
     """
     ratio: Tensor = reconstruction.norm() / (adversarial.norm() + ADAPTIVE_EPSILON)
     return ratio.clamp(0.0, clamp).detach()

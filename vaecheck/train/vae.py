@@ -50,7 +50,8 @@ class Loss:
     adversarial: of the generator's loss, times the adaptive weight. adversarial_loss: "hinge" or "vanilla".
     adversarial_start: the step from which the discriminator is there. adaptive_limit: the largest adaptive weight.
     learned_log_variance: whether s is learned.
-    latent_noise: the decoder gets latents + this share of their deviation of noise (Yang et al. 2025, l-DeTok).
+    latent_noise: the decoder gets latents + this share of their deviation of noise: added, unlike l-DeTok (Yang et al.
+    2025), which interpolates between latents and noise by a share that it draws.
     equivariance: the share of steps whose latents are rotated and scaled down, the picture to reconstruct with them
     (Kouzelis et al. 2025, EQ-VAE, equation 5).
     """
@@ -171,6 +172,7 @@ class VAETrainee:
             "pictures": self._pictures.fingerprint,
             "perceptual": perceptual,
             "tuned": None if self._is_new else len(self._trainable.tuned),
+            **({} if self._is_new else {"started_from": self._trainable.sha256}),
         }
 
     def parts(self) -> Mapping[str, Stateful]:

@@ -9,7 +9,8 @@ import pytest
 
 from vaecheck.errors import InputError
 from vaecheck.train.crops import Stage
-from vaecheck.train.recipe import CHOICES, bundled, load_config
+from vaecheck.train.recipe import CHOICES, bundled, load_config, record
+from vaecheck.train.unet import UNetConfig
 from vaecheck.train.vae import Loss, Training
 from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
 
@@ -93,7 +94,8 @@ LOSS, TRAINING, MODEL = f"{STAGE}[loss]\n", f"{STAGE}[training]\n", f"{STAGE}[mo
         (f"{MODEL}width = 3", r"\[model\] has the unknown keys width", "block_out_channels"),
         (f"{LOSS}kl_weight = 3", r"\[loss\] has the unknown keys kl_weight", "kl"),
         (f"{TRAINING}lr = 3", r"\[training\] has the unknown keys lr", "learning_rate"),
-        ("loss = 3\n" + STAGE, r"\[loss\] is 3, no table", "section of keys"),
+        ("loss = 3\n" + STAGE, r"\[loss\] is 3, no table", "Write [loss] on a line of its own"),
+        ("stages = [3]", "is 3, no table", "[[stages]]"),
         (f"{LOSS}kl = -1", "kl = -1 is not a number, not below 0", "not below 0"),
         (f"{LOSS}kl = true", "kl = True is not a number", "number"),
         (f"{LOSS}kl = nan", "kl = nan is not a number", "number"),
@@ -105,7 +107,7 @@ LOSS, TRAINING, MODEL = f"{STAGE}[loss]\n", f"{STAGE}[training]\n", f"{STAGE}[mo
         (f"{LOSS}adversarial_start = 1.5", "is not a whole number", "whole number"),
         (f"{LOSS}adversarial = 1\nadversarial_start = 10", "starts at step 10 of 10", "adversarial_start"),
         (f"{LOSS}l1 = 0", "asks for a reconstruction", "l1, l2 or perceptual"),
-        (f'{TRAINING}schedule = "linear"', "schedule = 'linear'", "cosine, constant"),
+        (f'{TRAINING}schedule = "linear"', "schedule = 'linear' is none of: cosine, constant", "cosine, constant"),
         (f'{TRAINING}precision = "float16"', "precision = 'float16'", "float32, bfloat16"),
         (f"{TRAINING}betas = 0.9", "betas = 0.9 is no list of two numbers", "betas = "),
         (f'{TRAINING}betas = ["a"]', "is no list of two numbers", "betas = "),
@@ -159,3 +161,31 @@ def test_every_key_of_words_has_its_choices() -> None:
 def test_a_number_that_cannot_be_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError):
         load(tmp_path, text)
+
+
+@pytest.mark.parametrize("levels", [[], [0], [1, 2], [2, 0]])
+def test_attention_may_be_at_any_level_or_at_none(levels: list[int]) -> None:
+    made = record(UNetConfig, {"attention_levels": levels}, "r [model]")
+    assert made.attention_levels == tuple(levels)
+
+
+def test_fewer_levels_leave_the_default_of_attention() -> None:
+    assert record(UNetConfig, {"block_out_channels": [32, 64]}, "r [model]").attention_levels == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "remedy"),
+    [
+        ({"attention_levels": [1, 3]}, r"attention_levels = \[1, 3\]: there is no level 3", "3 levels, 0 to 2"),
+        ({"attention_levels": [1], "block_out_channels": [32]}, "there is no level 1", "1 levels, 0 to 0"),
+        ({"attention_levels": [-1]}, "no list of whole numbers, not below 0", "or [] for"),
+        ({"attention_levels": [0.5]}, "no list of whole numbers, not below 0", "or [] for"),
+        ({"attention_levels": [True]}, "no list of whole numbers, not below 0", "or [] for"),
+        ({"attention_levels": 1}, "no list of whole numbers, not below 0", "or [] for"),
+        ({"block_out_channels": []}, "no list of whole numbers above 0", "block_out_channels"),
+    ],
+)
+def test_attention_at_levels_that_are_not_there(values: dict[str, object], message: str, remedy: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        record(UNetConfig, values, "r [model]")
+    assert remedy in caught.value.hint

@@ -27,6 +27,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "prediction": ("epsilon", "v_prediction", "flow"),
     "posterior": ("sample", "mode"),
 }
+LEVELS = "attention_levels"
 MAY_BE_NEGATIVE = {"seed"}
 SHARES = {"equivariance", "ema_decay"}
 ABOVE_0 = {
@@ -115,9 +116,13 @@ def read_toml(name_or_file: str) -> dict[str, Any]:
 
 def record(kind: type[Record], values: Any, where: str) -> Record:
     """The frozen record of these values. Raises InputError for keys and values that it does not take."""
-    if not isinstance(values, dict):
-        raise InputError(f"{where} is {values!r}, no table", hint="Write it as a section of keys.")
     known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{where} is {values!r}, no table",
+            hint=f"Write {where.split()[-1]} on a line of its own and below it lines of key = value; "
+            f"keys are {', '.join(sorted(known))}.",
+        )
     if unknown := sorted(set(values) - set(known)):
         raise InputError(
             f"{where} has the unknown keys {', '.join(unknown)}", hint=f"There are: {', '.join(sorted(known))}."
@@ -125,7 +130,20 @@ def record(kind: type[Record], values: Any, where: str) -> Record:
     if missing := [name for name, one in known.items() if one.default is MISSING and name not in values]:
         raise InputError(f"{where} lacks {', '.join(missing)}", hint="Give the keys it names.")
     hints = get_type_hints(kind)
-    return kind(**{name: _value(name, value, hints[name], where) for name, value in values.items()})
+    made = kind(**{name: _value(name, value, hints[name], where) for name, value in values.items()})
+    if LEVELS in values:
+        _expect_levels(made, where)
+    return made
+
+
+def _expect_levels(made: Any, where: str) -> None:
+    """Raises InputError for attention at a level that the model has not."""
+    count = len(made.block_out_channels)
+    if beyond := [level for level in made.attention_levels if level >= count]:
+        raise InputError(
+            f"{where}: {LEVELS} = {list(made.attention_levels)}: there is no level {', '.join(map(str, beyond))}",
+            hint=f"block_out_channels has {count} levels, 0 to {count - 1}.",
+        )
 
 
 def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
@@ -135,7 +153,8 @@ def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
     if choices is not None:
         if value in choices:
             return value
-        raise InputError(f"{where}: {name} = {value!r}", hint=f"Give one of {', '.join(choices)}.")
+        wrong = f"{where}: {name} = {value!r} is none of: {', '.join(choices)}"
+        raise InputError(wrong, hint=f"Give one of {', '.join(choices)}.")
     if name == "betas":
         if isinstance(value, list) and len(value) == 2 and all(_is_number(beta) and 0 <= beta < 1 for beta in value):
             return tuple(value)
@@ -146,6 +165,11 @@ def _value(name: str, value: Any, wanted: Any, where: str) -> Any:
             return tuple(value)
         wrong = f"{where}: {name} = {value!r} is no list of whole numbers above 0"
         raise InputError(wrong, hint="Try block_out_channels = [128, 256, 512, 512].")
+    if name == LEVELS:
+        if isinstance(value, list) and all(_is_whole(level) and level >= 0 for level in value):
+            return tuple(value)
+        wrong = f"{where}: {name} = {value!r} is no list of whole numbers, not below 0"
+        raise InputError(wrong, hint=f"Try {name} = [1, 2], or [] for a model without attention.")
     if tuple in kinds:
         if isinstance(value, list) and value and all(_is_number(entry) for entry in value):
             return tuple(value)

@@ -58,7 +58,10 @@ class Sum:
         self.value: NDArray[np.float64] | None = None
 
     def add(self, value: NDArray[np.float64]) -> None:
-        self.value = value.astype(np.float64) if self.value is None else self.value + value
+        if self.value is None:
+            self.value = value.astype(np.float64)
+        else:
+            self.value += value
 
     def state(self) -> State:
         return None if self.value is None else torch.from_numpy(np.array(self.value))
@@ -171,12 +174,10 @@ class Rows:
     def _at(self, places: Sequence[int]) -> NDArray[Any]:
         if not places:
             return np.empty((0, self.width), self.dtype)
-        self._file.flush()
         stored = np.memmap(self._file, dtype=self.dtype, mode="r", shape=(len(self), self.width))
         return np.asarray(stored[places])
 
     def _arrived(self) -> list[str]:
-        self._names.flush()
         self._names.seek(0)
         return self._names.read().decode("utf-8", "surrogateescape").split("\n")[:-1]
 
@@ -185,10 +186,20 @@ class Smallest:
     """Rows of at most so many images: those with the smallest hashes of seed and id.
 
     Why by hash: which are kept does not depend on batches, shards or order, and they are a random sample.
+    leaving: is given the rows (n, width) that are not kept, or no longer.
     """
 
-    def __init__(self, width: int, dtype: type[np.number], most: int, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        width: int,
+        dtype: type[np.number],
+        most: int,
+        *,
+        seed: int = 0,
+        leaving: Callable[[NDArray[Any]], None] = lambda rows: None,
+    ) -> None:
         self.width, self.dtype, self.most, self.seed = width, dtype, most, seed
+        self._leaving = leaving
         self._file = tempfile.TemporaryFile(prefix="vaecheck-sample-")
         self._heap: list[tuple[int, str, int]] = []  # hash, negated, so that the first is the largest; id; slot
         self.offered = 0
@@ -202,7 +213,8 @@ class Smallest:
 
     def add(self, ids: Sequence[str], values: NDArray[np.number]) -> list[int]:
         """values: (len(ids), width). The places among the ids of those that are kept for now."""
-        kept = []
+        kept: list[int] = []
+        left: list[NDArray[Any]] = []
         for place, image_id in enumerate(ids):
             self.offered += 1
             rank = -_rank(self.seed, image_id)
@@ -211,12 +223,16 @@ class Smallest:
                 heapq.heappush(self._heap, (rank, image_id, slot))
             elif rank > self._heap[0][0]:
                 slot = self._heap[0][2]
+                left.append(self._at([slot])[0])
                 heapq.heapreplace(self._heap, (rank, image_id, slot))
             else:
+                left.append(np.asarray(values[place], self.dtype))
                 continue
             row = np.ascontiguousarray(values[place], dtype=self.dtype).tobytes()
             _append(self._file, row, at=slot * len(row))
             kept.append(place)
+        if left:
+            self._leaving(np.stack(left))
         return kept
 
     def ordered(self) -> NDArray[Any]:
@@ -225,11 +241,7 @@ class Smallest:
         for (before, _), (image_id, _) in itertools.pairwise(held):
             if before == image_id:
                 raise _twice(image_id)
-        if not held:
-            return np.empty((0, self.width), self.dtype)
-        self._file.flush()
-        stored = np.memmap(self._file, dtype=self.dtype, mode="r", shape=(len(held), self.width))
-        return np.asarray(stored[[slot for _, slot in held]])
+        return self._at([slot for _, slot in held])
 
     def state(self) -> State:
         return {"ids": self.ids, "values": torch.from_numpy(self.ordered()), "offered": self.offered}
@@ -239,6 +251,12 @@ class Smallest:
         if state["ids"]:
             self.add(state["ids"], state["values"].numpy())
         self.offered = before + state["offered"]
+
+    def _at(self, slots: Sequence[int]) -> NDArray[Any]:
+        if not slots:
+            return np.empty((0, self.width), self.dtype)
+        stored = np.memmap(self._file, dtype=self.dtype, mode="r", shape=(len(self._heap), self.width))
+        return np.asarray(stored[slots])
 
 
 def _rank(seed: int, image_id: str) -> int:

@@ -21,7 +21,7 @@ import webdataset
 from tests.images.nasty import encode, noise
 from vaecheck.errors import InputError, SetupError
 from vaecheck.images import shards as shards_module
-from vaecheck.images.entries import ImageSet, Listing, Stream
+from vaecheck.images.entries import ImageSet, Listing, Share, Stream
 from vaecheck.images.loader import Loader
 from vaecheck.images.prepare import Intake
 from vaecheck.images.sources import open_images
@@ -88,6 +88,25 @@ class TestShards:
     def test_a_list_of_shards(self, folder: Path, shards: Path) -> None:
         (shards / "shards.txt").write_text("data-000.tar\ndata-001.tar\ndata-002.tar\n")
         assert contents(open_images(str(shards / "shards.txt"))) == contents(open_images(str(folder)))
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 4])
+    def test_processes_divide_them_by_shards(self, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each picture once, in the order of its place; each shard opened by one process, where there are enough."""
+        for i in range(3):
+            members = {f"{i}{k}.png": encode(noise(16, 16, 9 * i + k), "PNG") for k in range(3 + i)}
+            compress(write_shard(tmp_path / f"data-{i}.tar", members), "gz")
+        stream = open_images(str(tmp_path / "data-{0..2}.tar.gz"))
+        opened: list[str] = []
+        real = shards_module._open
+        monkeypatch.setattr(shards_module, "_open", lambda shard: (opened.append(shard), real(shard))[1])
+        parts = [list(Share(rank, size).of(stream)) for rank in range(size)]
+        assert [entry.id for _, entry in sorted((one for part in parts for one in part), key=lambda one: one[0])] == [
+            entry.id for entry in stream
+        ]
+        assert len(opened) == (3 if size <= 3 else 3 * size) + 3
+        few = stream.only({f"data-{i}.tar.gz/{i}1.png" for i in range(3)} | {"absent"})
+        chosen = [entry.id for rank in range(size) for _, entry in Share(rank, size).of(few)]
+        assert sorted(chosen) == [f"data-{i}.tar.gz/{i}1.png" for i in range(3)]
 
     def test_one_shard_made_of_a_folder(self, folder: Path, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "all.tar", "w", format=tarfile.PAX_FORMAT) as tar:

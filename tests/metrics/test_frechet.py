@@ -18,10 +18,12 @@ from tests.metrics.laws import check_laws
 from tests.stand_in_weights import INCEPTION
 from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import InputError, NotEnoughImages
+from vaecheck.metrics.feature_distances import FeatureDistances
 from vaecheck.metrics.frechet import (
-    FeatureDistances,
+    Moments,
     frechet_distance,
     frechet_influence,
+    frechet_of_many,
     jackknife_ci95,
     kid,
 )
@@ -207,6 +209,44 @@ def test_laws(pictures: tuple[Tensor, Tensor]):
     check_laws(lambda: FeatureDistances(colour_extractor(), ("fd_colours",)), batches_of(*pictures, 4, finite))
     inception_like = colour_extractor(name="inception")
     check_laws(lambda: FeatureDistances(inception_like, ("rfid", "kid")), batches_of(*pictures, 6))
+
+
+@pytest.mark.parametrize("most", [5, 12])
+def test_laws_with_more_pictures_than_are_kept(pictures: tuple[Tensor, Tensor], most: int) -> None:
+    check_laws(
+        lambda: FeatureDistances(colour_extractor(), ("fd_colours",), most=most),
+        batches_of(*pictures, 4),
+        rtol=1e-7,
+        keeps_all=False,
+    )
+
+
+def test_of_many_images_the_distance_is_that_of_all() -> None:
+    """And the influences of those kept, up to a constant, and an interval near that of all."""
+    x, y = paired_features(np.random.default_rng(5), 3000, 12)
+    distance, influence = frechet_influence(x, y)
+    kept = np.random.default_rng(6).permutation(3000)[:600]
+    others = np.setdiff1d(np.arange(3000), kept)
+    found, pull, n = frechet_of_many(x[kept], y[kept], Moments.of(np.concatenate([x[others], y[others]], axis=1)))
+    assert found == pytest.approx(distance, rel=1e-9)
+    assert n == 3000
+    np.testing.assert_allclose(pull, influence[kept] - influence[kept].mean(), rtol=1e-6, atol=1e-9)
+    low, high = jackknife_ci95(found, pull, n)
+    of_all = jackknife_ci95(distance, influence)
+    assert high - low == pytest.approx(of_all[1] - of_all[0], rel=0.15)
+
+
+def test_more_pictures_than_are_kept_leave_a_distance_and_no_columns(pictures: tuple[Tensor, Tensor]) -> None:
+    whole = FeatureDistances(colour_extractor(), ("fd_colours",))
+    few = FeatureDistances(colour_extractor(), ("fd_colours",), most=len(pictures[0]) // 2)
+    for batch in batches_of(*pictures, 4):
+        whole.update(batch)
+        few.update(batch)
+    (expected,), (found,) = whole.compute(), few.compute()
+    assert found.value == pytest.approx(expected.value, rel=1e-9)
+    assert found.n == expected.n
+    assert whole.columns()
+    assert few.columns() == {}
 
 
 class MeanOfBatchMeans:

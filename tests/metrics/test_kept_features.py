@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaecheck.feature_cache import FeatureCache
-from vaecheck.metrics.frechet import FeatureDistances
+from vaecheck.metrics.feature_distances import FeatureDistances
 from vaecheck.metrics.kept_features import Remembered
 from vaecheck.metrics.perceptual import FeatureExtractor
 from vaecheck.metrics.protocol import Batch

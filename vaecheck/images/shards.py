@@ -38,6 +38,7 @@ from vaecheck.images.entries import (
     MAX_FILE_BYTES,
     OPEN_FLAGS,
     Entry,
+    Share,
     Stream,
     Wanted,
     common_folder,
@@ -53,6 +54,7 @@ ARRAYS = frozenset({"npy"})
 LINK = "is a link or a special file inside its tar file"
 LONGEST_HEADER = 1 << 20
 PATIENCE_SECONDS = 30.0
+MOST_IN_A_SHARD = 1 << 40
 T = TypeVar("T")
 DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
@@ -101,6 +103,19 @@ class ShardStream(Stream):
     def files(self) -> Iterator[str]:
         return (shard for shard in self.shards if not is_remote(shard))
 
+    def divided(self, share: Share) -> Iterator[tuple[int, Entry]]:
+        """Whole shards, so that each is read by one process; single pictures where there are too few of them.
+
+        A place is the shard's and the picture's in it, which sort as pictures do.
+        """
+        if len(self.shards) < share.size or self.first is not None or share.is_whole:
+            yield from super().divided(share)
+            return
+        wanted: Wanted = (lambda _: True) if self.chosen is None else self.chosen.__contains__
+        for number in range(share.rank, len(self.shards), share.size):
+            entries = (entry for entry in self._of_shard(number, wanted) if wanted(entry.id))
+            yield from enumerate(entries, start=number * MOST_IN_A_SHARD)
+
     def _entries(self, wanted: Wanted) -> Iterator[Entry]:
         return (entry for entry in self._all(wanted) if wanted(entry.id))
 
@@ -108,17 +123,20 @@ class ShardStream(Stream):
         return (entry.id for entry in self._all(lambda _: False))
 
     def _all(self, wanted: Wanted) -> Iterator[Entry]:
-        labels = _labels(self.shards)
-        for shard, label in labels.items():
-            seen: set[str] = set()
-            repeats = 0
-            for entry in _stream(shard, label, f"{label}/" if len(labels) > 1 else "", wanted):
-                if entry.id in seen:
-                    yield _repeat(entry, repeats)
-                    repeats += 1
-                else:
-                    seen.add(entry.id)
-                    yield entry
+        for number in range(len(self.shards)):
+            yield from self._of_shard(number, wanted)
+
+    def _of_shard(self, number: int, wanted: Wanted) -> Iterator[Entry]:
+        labels, shard = _labels(self.shards), self.shards[number]
+        seen: set[str] = set()
+        repeats = 0
+        for entry in _stream(shard, labels[shard], f"{labels[shard]}/" if len(labels) > 1 else "", wanted):
+            if entry.id in seen:
+                yield _repeat(entry, repeats)
+                repeats += 1
+            else:
+                seen.add(entry.id)
+                yield entry
 
 
 class _Header(tarfile.TarInfo):

@@ -19,7 +19,7 @@ from vaecheck.feature_cache import FeatureCache
 from vaecheck.metrics import codebook, edges, kl, latent, public
 from vaecheck.metrics.codebook import Codebook
 from vaecheck.metrics.edges import BorderPSNR
-from vaecheck.metrics.frechet import FeatureDistances
+from vaecheck.metrics.feature_distances import FeatureDistances
 from vaecheck.metrics.kl import KL
 from vaecheck.metrics.latent import LatentMoments
 from vaecheck.metrics.per_image import PerImage

@@ -15,7 +15,7 @@ the chosen one to 75 to 83 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,20 +23,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import InputError, NotEnoughImages
-from vaecheck.metrics.paired import INFLUENCE
-from vaecheck.metrics.per_image import finite_or_none
-from vaecheck.metrics.perceptual import FeatureExtractor
-from vaecheck.metrics.protocol import Batch, Need, View, compared
-from vaecheck.results.types import Measure
 
 Features = NDArray[np.floating]
 Values = NDArray[np.float64]
 
 CHUNK = 4096  # rows converted to float64 at a time
 KID_SUBSET = 1000
-HALF_TOLERANCE = 0.10
 WIDEST_LOG_INTERVAL = 5.0
 
 
@@ -52,6 +45,29 @@ class _Gaussian:
     mean: Values
     root: Values
     to_root: Values | None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over pairs of (N, D) features: n, of each side (2, D), and of their products x^T x and y^T y (2, D, D)."""
+
+    n: int
+    sums: Values
+    products: Values
+
+    @classmethod
+    def of(cls, pairs: Features) -> Moments:
+        """pairs: (N, 2 D), an original's features and its reconstruction's in each row."""
+        sides = [side.astype(np.float64) for side in np.split(pairs, 2, axis=1)]
+        return cls(len(pairs), np.stack([s.sum(0) for s in sides]), np.stack([s.T @ s for s in sides]))
+
+    def with_rows(self, x: Features, y: Features) -> tuple[Values, Values, int]:
+        """Sums, products and N with these images too."""
+        sums, products = self.sums.copy(), self.products.copy()
+        for start in range(0, len(x), CHUNK):
+            more = Moments.of(np.concatenate([side[start : start + CHUNK] for side in (x, y)], axis=1))
+            sums, products = sums + more.sums, products + more.products
+        return sums, products, self.n + len(x)
 
 
 def frechet_distance(x: Features, y: Features) -> float:
@@ -83,30 +99,35 @@ def frechet_influence(x: Features, y: Features) -> tuple[float, Values]:
     """
     if len(x) != len(y):
         raise InputError(f"{len(x)} originals and {len(y)} reconstructions", hint="Give one reconstruction each.")
-    a, b = _fit(x), _fit(y)
-    u, s, vt = np.linalg.svd(a.root @ b.root.T)
-    n, between = a.n, a.mean - b.mean
-    pull = -n * (_weighted_leverage(x, a, u, s) + _weighted_leverage(y, b, vt.T, s))
-    start = 0
-    for p, q in zip(_centred(x, a.mean), _centred(y, b.mean), strict=True):
-        spread = (p**2).sum(1) + (q**2).sum(1)
-        pull[start : start + len(p)] += 2 * (p - q) @ between + spread * n / (n - 1)
-        start += len(p)
-    return _distance(a, b, float(s.sum())), pull - pull.mean()
+    distance, pull = _influence(x, y, _fit(x), _fit(y))
+    return distance, pull - pull.mean()
 
 
-def jackknife_ci95(distance: float, influence: Values) -> tuple[float, float]:
+def frechet_of_many(x: Features, y: Features, rest: Moments) -> tuple[float, Values, int]:
+    """As frechet_influence for more images than are kept: the distance, the influences of those kept, and N.
+
+    x, y: (M, D), a random sample of all; M > D. rest: of the N - M others. The distance is that of all N, exactly; so
+    are the influences, up to a constant that centres those of the sample.
+    """
+    sums, products, n = rest.with_rows(x, y)
+    a, b = (_fit_of_moments(n, *side) for side in zip(sums, products, strict=True))
+    distance, pull = _influence(x, y, a, b)
+    return distance, pull - pull.mean(), n
+
+
+def jackknife_ci95(distance: float, influence: Values, n: int | None = None) -> tuple[float, float]:
     """95 % interval: distance * exp(+- t se / distance), t being Student's with N - 1 degrees, se the jackknife's.
 
     It says how far the distance would move with other images of the same kind, at this N. It says nothing of the
     bias of few images, which all such draws share: more images give a smaller distance.
-    distance, influence: of frechet_influence; the module has the coverage.
+    distance, influence: of frechet_influence; the module has the coverage. n: images, where the influences are those of
+    a random sample of them.
 
     Why the logarithm: a distance cannot be negative, and its spread grows with it. Where the half width is many times
     the distance (two images, or a distance of 0), the plain interval, cut at 0.
     """
-    n = len(influence)
-    half_width = float(stdtrit(n - 1, 0.975) * math.sqrt((influence**2).sum() / (n * (n - 1))))
+    n = n or len(influence)
+    half_width = float(stdtrit(n - 1, 0.975) * math.sqrt((influence**2).mean() / (n - 1)))
     if half_width >= WIDEST_LOG_INTERVAL * distance:
         return 0.0, distance + half_width
     factor = math.exp(half_width / distance)
@@ -129,133 +150,6 @@ def kid(x: Features, y: Features) -> float:
     return float(found[KEY_METRIC_KID_MEAN])
 
 
-class FeatureDistances:
-    """rfid and kid in Inception's features, or fd_<name> in another extractor's.
-
-    names: the measures to give. seed: of the random half that the distance is tried on. levels: the view's, in a word.
-    Pictures whose reconstruction is not finite are left out and counted. The features of a run lie on disk until
-    `compute`. A distance is `unreliable` with fewer images than features, where that of a random half differs by more
-    than 10 %, with pictures left out, and with weights that are not the published ones.
-    columns: of a Frechet distance the influence of each picture, by which saved results can be compared with an
-    interval.
-    """
-
-    needs = frozenset({Need.RECONSTRUCTION})
-
-    def __init__(
-        self,
-        extractor: FeatureExtractor,
-        names: Sequence[str],
-        *,
-        seed: int = 0,
-        view: View = compared,
-        levels: str = "",
-    ) -> None:
-        possible = ("rfid", "kid") if extractor.name == "inception" else (f"fd_{extractor.name}",)
-        foreign = [name for name in names if name not in possible]
-        if foreign:
-            raise InputError(
-                f"{extractor.name} does not give {', '.join(foreign)}", hint=f"It gives: {', '.join(possible)}."
-            )
-        self.name = f"distances_{extractor.name}"
-        self.names = tuple(names)
-        self.extractor = extractor
-        self.view = view
-        self.levels = levels
-        self.seed = seed
-        self.rows = Rows(2 * extractor.feature_count, np.float32)
-        self.non_finite = Sum()
-        self._found: tuple[tuple[str, ...], float, Values] | None = None
-
-    def update(self, batch: Batch) -> None:
-        original, reconstruction = self.view(batch)
-        of_originals = self.extractor.features(original, batch.digests, self.levels)
-        features = torch.cat([of_originals, self.extractor.features(reconstruction)], dim=1).cpu().numpy()
-        finite = np.ones(len(batch.ids), bool) if batch.finite is None else batch.finite.cpu().numpy()
-        self.rows.add([i for i, kept in zip(batch.ids, finite, strict=True) if kept], features[finite])
-        self.non_finite.add(np.array([float((~finite).sum())]))
-
-    def cells(self) -> Mapping[str, Cell]:
-        return {"rows": self.rows, "non_finite": self.non_finite}
-
-    def columns(self) -> dict[str, tuple[float | None, ...]]:
-        distances = [name for name in self.names if name != "kid"] if len(self.rows) > 1 else []
-        return {f"{name}{INFLUENCE}": finite_or_none(self._influence()[1]) for name in distances}
-
-    def compute(self) -> tuple[Measure, ...]:
-        left_out = 0 if self.non_finite.value is None else int(self.non_finite.value[0])
-        if len(self.rows) < 2:
-            raise NotEnoughImages(
-                f"{', '.join(self.names)} needs 2 images with a finite reconstruction, there are {len(self.rows)}",
-                hint="Give more pictures; thousands are better.",
-            )
-        rows = self.rows.ordered()
-        x, y = np.split(rows, 2, axis=1)
-        caveats = [self.extractor.caveat] if self.extractor.caveat else []
-        if left_out:
-            caveats.append(f"{left_out} of {left_out + len(x)} reconstructions hold NaN or infinity and are left out")
-        counts = {"non_finite": left_out} if left_out else {}
-        return tuple(
-            self._kid(x, y, caveats, counts) if name == "kid" else self._frechet(name, x, y, caveats, counts)
-            for name in self.names
-        )
-
-    def _influence(self) -> tuple[float, Values]:
-        """Of the rows so far; decomposed once, for `compute` and `columns` both."""
-        ids = tuple(self.rows.ids)
-        if self._found is None or self._found[0] != ids:
-            self._found = (ids, *frechet_influence(*np.split(self.rows.ordered(), 2, axis=1)))
-        return self._found[1:]
-
-    def _frechet(self, name: str, x: Features, y: Features, caveats: list[str], counts: Mapping[str, int]) -> Measure:
-        distance, influence = self._influence()
-        reasons = [*caveats, *_sample_caveats(name, distance, x, y, self.seed)]
-        return Measure(
-            name,
-            distance,
-            "",
-            "lower",
-            len(x),
-            f"Frechet distance between originals and reconstructions in {self.extractor.definition}; {len(x):,} images",
-            ci95=jackknife_ci95(distance, influence),
-            status="unreliable" if reasons else "ok",
-            reason="; ".join(reasons),
-            counts=counts,
-        )
-
-    def _kid(self, x: Features, y: Features, caveats: list[str], counts: Mapping[str, int]) -> Measure:
-        return Measure(
-            "kid",
-            kid(x, y),
-            "",
-            "lower",
-            len(x),
-            "kernel distance (unbiased squared MMD, cubic kernel, not times 1000) between originals and "
-            f"reconstructions in {self.extractor.definition}; mean over 100 subsets of {min(KID_SUBSET, len(x)):,} "
-            f"of {len(x):,} images",
-            status="unreliable" if caveats else "ok",
-            reason="; ".join(caveats),
-            counts=counts,
-        )
-
-
-def _sample_caveats(name: str, distance: float, x: Features, y: Features, seed: int) -> list[str]:
-    """Why N is too small for this distance, if it is: fewer images than features, or another value on half of them."""
-    n, features = x.shape
-    if n < features:
-        return [
-            f"{n:,} images are fewer than the {features:,} features: {name} of so few is too high, and comparable "
-            f"only with {name} on the same number of images"
-        ]
-    half = np.random.default_rng(seed).permutation(n)[: n // 2]
-    on_half = frechet_distance(x[half], y[half])
-    if abs(on_half - distance) > HALF_TOLERANCE * distance:
-        return [
-            f"on a random half of the images it is {on_half:.4g} instead of {distance:.4g}: it depends on their number"
-        ]
-    return []
-
-
 def _fit(features: Features) -> _Gaussian:
     n, d = features.shape
     _at_least_two(n)
@@ -265,10 +159,33 @@ def _fit(features: Features) -> _Gaussian:
     covariance = np.zeros((d, d))
     for block in _centred(features, mean):
         covariance += block.T @ block
-    eigenvalues, eigenvectors = np.linalg.eigh(covariance / (n - 1))
+    return _fit_of_covariance(n, mean, covariance / (n - 1))
+
+
+def _fit_of_moments(n: int, total: Values, products: Values) -> _Gaussian:
+    mean = total / n
+    return _fit_of_covariance(n, mean, (products - n * np.outer(mean, mean)) / (n - 1))
+
+
+def _fit_of_covariance(n: int, mean: Values, covariance: Values) -> _Gaussian:
+    d = len(mean)
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     kept = eigenvalues > eigenvalues[-1] * d * np.finfo(np.float64).eps
     scales, directions = np.sqrt(eigenvalues[kept]), eigenvectors[:, kept]
     return _Gaussian(n, mean, (directions * scales).T, directions / (scales * math.sqrt(n - 1)))
+
+
+def _influence(x: Features, y: Features, a: _Gaussian, b: _Gaussian) -> tuple[float, Values]:
+    """The distance of a and b, and what each image of x and y pulls it by, up to a constant."""
+    u, s, vt = np.linalg.svd(a.root @ b.root.T)
+    n, between = a.n, a.mean - b.mean
+    pull = -n * (_weighted_leverage(x, a, u, s) + _weighted_leverage(y, b, vt.T, s))
+    start = 0
+    for p, q in zip(_centred(x, a.mean), _centred(y, b.mean), strict=True):
+        spread = (p**2).sum(1) + (q**2).sum(1)
+        pull[start : start + len(p)] += 2 * (p - q) @ between + spread * n / (n - 1)
+        start += len(p)
+    return _distance(a, b, float(s.sum())), pull
 
 
 def _distance(a: _Gaussian, b: _Gaussian, nuclear_norm: float) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaecheck.cells import Cell, Smallest
 from vaecheck.errors import NotEnoughImages
-from vaecheck.metrics.frechet import FeatureDistances
+from vaecheck.metrics.feature_distances import FeatureDistances
 from vaecheck.metrics.latent_store import LatentStore, Stored, template
 from vaecheck.metrics.perceptual import FeatureExtractor
 from vaecheck.metrics.protocol import Batch, Need, View, compared

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from vaecheck.cells import Cell, Rows
+from vaecheck.cells import Cell, Rows, Smallest
 from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
@@ -80,6 +80,7 @@ class Metric(Protocol):
 class HasColumns(Protocol):
     """A metric with per-image values: one row for each image id, and the columns that go to the CSV file."""
 
-    rows: Rows
+    @property
+    def rows(self) -> Rows | Smallest: ...
 
     def columns(self) -> dict[str, tuple[float | None, ...]]: ...

@@ -206,3 +206,19 @@ def test_nothing_is_written_and_no_network_is_asked(bare: Path, monkeypatch: pyt
     doctor.doctor()
     assert asked == []
     assert list(bare.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("anon 5\ninactive_file 300\n", 300),
+        ("inactive_file 3\ntotal_inactive_file 400\n", 400),
+        ("anon 5\n", 0),
+        ("no numbers here\n", 0),
+        (None, 0),
+    ],
+)
+def test_cached_files_of_a_container_are_free_memory(tmp_path: Path, text: str | None, expected: int) -> None:
+    if text is not None:
+        (tmp_path / "memory.stat").write_text(text)
+    assert doctor._reclaimable(tmp_path / "memory.current") == expected

@@ -340,8 +340,19 @@ def available_memory() -> int | None:
             left = [int((Path("/sys/fs/cgroup") / name).read_text()) for name in (limit, used)]
         except (OSError, ValueError):
             continue
-        free = min(free, max(left[0] - left[1], 0))
+        cached = _reclaimable(Path("/sys/fs/cgroup") / used)
+        free = min(free, max(left[0] - left[1] + cached, 0))
     return free
+
+
+def _reclaimable(usage: Path) -> int:
+    """Bytes of files that a container's usage counts, and that the kernel drops where memory is wanted."""
+    try:
+        lines = usage.with_name("memory.stat").read_text(encoding="ascii").splitlines()
+        stat = {name: int(value) for name, value in (line.split() for line in lines)}
+    except (OSError, ValueError):
+        return 0
+    return stat.get("total_inactive_file", stat.get("inactive_file", 0))
 
 
 def _fits(free: float) -> str:

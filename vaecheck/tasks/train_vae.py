@@ -6,6 +6,7 @@ Why the evaluations on the way are `watch`'s: a training here is judged exactly 
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from vaecheck.event_files import MISSING, EventFile
 from vaecheck.results.history import History
 from vaecheck.tasks.machine import training_device
 from vaecheck.tasks.settings import Listener, Settings
-from vaecheck.tasks.training_pictures import HeldPictures, hold_pictures
+from vaecheck.tasks.training_pictures import HeldPictures, also_trained_on, hold_pictures
 from vaecheck.tasks.watch import Writer, save, watch
 from vaecheck.tasks.watch_history import WatchRules
 from vaecheck.train import autoencoder
@@ -32,6 +33,7 @@ from vaecheck.train.vae import VAERecipe, VAETrainee
 from vaecheck.vae.load import adapted
 
 CHECKPOINTS, EVALUATIONS, EVENTS = "checkpoints", "evaluations", "tensorboard"
+WRITTEN, STEP = "written-by-vaecheck.txt", re.compile(r"step-\d{7,}")
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,19 @@ def train(
         unused=settings.start_from is not None,
     )
     listener = listener if listener and machine.is_first else Listener()
+    for stage in recipe_file.recipe.stages:
+        machine.share(stage.batch_size)  # before anything that takes long
+    if settings.start_from and Path(settings.start_from).resolve() == out.resolve():
+        raise InputError(
+            f"--from {settings.start_from} is --out too: the training would overwrite what it starts from",
+            hint="Give another --out.",
+        )
     torch.manual_seed(recipe_file.recipe.training.seed)
     recipe, trainable = _opened(recipe_file, config, settings, listener)
     perceptual = _perceptual(recipe, machine, settings, listener)
-    pictures = hold_pictures(source, recipe_file.picture_side, listener, limit=settings.limit)
+    pictures = hold_pictures(source, recipe_file.picture_side, listener, limit=settings.limit, offline=settings.offline)
+    if settings.val and machine.is_first:
+        _warn_of_overlap(pictures, settings.val, settings, listener)
     trainee = VAETrainee(recipe, trainable, pictures, machine, perceptual)
     telling = _Telling(trainee, pictures, out, settings, recipe_file.picture_side, listener, write)
     if machine.is_first and not EventFile.is_possible():
@@ -143,6 +154,16 @@ def _opened(file: TrainConfig, config: str, settings: TrainSettings, listener: L
             f"fit no longer. Afterwards: vaecheck scale-factor IMAGES --vae DIR"
         )
     return recipe, trainable
+
+
+def _warn_of_overlap(pictures: HeldPictures, val: str, settings: TrainSettings, listener: Listener) -> None:
+    judged = settings.evaluation
+    offline = settings.offline or judged.offline
+    count = also_trained_on(pictures, val, limit=judged.limit, sample=judged.sample, seed=judged.seed, offline=offline)
+    if count:
+        listener.warn(
+            f"{count} pictures of --val {val} are trained on too: the evaluations flatter, and hide overfitting"
+        )
 
 
 def _perceptual(
@@ -197,23 +218,35 @@ class _Telling:
 
     def evaluate(self, step: int) -> bool:
         """Evaluate the averaged weights of this step; whether the training has stopped improving."""
-        checkpoints = self.out / CHECKPOINTS
-        self.trainee.save(checkpoints / f"step-{step:07d}")
+        checkpoints, name = self.out / CHECKPOINTS, f"step-{step:07d}"
+        written = self._written() | ({name} if not (checkpoints / name).exists() else set())
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / WRITTEN).write_text("".join(f"{one}\n" for one in sorted(written)))
+        self.trainee.save(checkpoints / name)
         self.history = watch(
             checkpoints,
             self.settings.val or "samples",
-            replace(self.settings.evaluation, size=self.picture_side, device=self.settings.device),
+            replace(
+                self.settings.evaluation,
+                size=self.picture_side,
+                device=self.settings.device,
+                offline=self.settings.offline or self.settings.evaluation.offline,
+            ),
             WatchRules(once=True, settle=0.0, patience=self.settings.patience),
             out=self.out / EVALUATIONS,
             listener=self.listener,
             write=self.write,
         )
-        kept = {self.history.best_checkpoint, f"step-{step:07d}"}
-        for folder in checkpoints.iterdir():
-            if folder.name not in kept:
-                shutil.rmtree(folder)
+        for old in written - {self.history.best_checkpoint, name}:
+            shutil.rmtree(checkpoints / old, ignore_errors=True)
         self.start(step)
         return self.history.stop
+
+    def _written(self) -> set[str]:
+        """The folders of checkpoints that this training wrote; it removes no others."""
+        checkpoints = self.out / CHECKPOINTS
+        names = (checkpoints / WRITTEN).read_text().splitlines() if (checkpoints / WRITTEN).exists() else []
+        return {name for name in names if STEP.fullmatch(name) and (checkpoints / name).is_dir()}
 
     def _advance(self, step: int) -> None:
         self.listener.advance(step - self._done)

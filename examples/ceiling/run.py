@@ -1,8 +1,9 @@
 """Measure every VAE of the experiment, train a U-Net of one budget on each, and print what predicts what was reached.
 
     python examples/ceiling/vaes.py PHOTOS OUT/vaes
-    python examples/ceiling/run.py PHOTOS HELD_OUT OUT
+    python examples/ceiling/run.py PHOTOS HELD_OUT OUT [NAME ...]
 
+NAME: measure these alone, so that several processes can share the work; the tables are of all that are measured.
 Started again, it goes on where it was, with the VAEs that are trained by then. The rank correlations are Spearman's over the VAEs of one latent shape, with n and
 p; n is small, so only a strong one is more than chance, and dozens of figures are tried: p is not corrected for that.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -32,10 +33,10 @@ LEVEL = 0.5
 REACHED = ("samples", "denoised PSNR", "denoised fd")
 
 
-def measure(photos: str, held_out: str, out: Path) -> None:
+def measure(photos: str, held_out: str, out: Path, names: Sequence[str]) -> None:
     """Every result that is not there yet, in folders of its own."""
     listener = Listener(tell=lambda text: print(text, flush=True))
-    for name in trained(out, (*ONE_KNOB, *SHAPES)):
+    for name in trained(out, names or (*ONE_KNOB, *SHAPES)):
         vae = str(out / "vaes" / name)
         for kind, task in (("reconstruct", reconstruct), ("latents", latents)):
             if not (out / kind / name / files.RESULT_FILE).exists():
@@ -60,6 +61,10 @@ def trained(out: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if (out / "vaes" / name / "done").exists()]
 
 
+def measured(out: Path, names: Iterable[str]) -> list[str]:
+    return [name for name in names if (out / "e2e" / name / files.RESULT_FILE).exists()]
+
+
 def figures(out: Path, name: str) -> tuple[dict[str, float], dict[str, float]]:
     """What vaecheck measures of a VAE, and what its U-Net reached."""
     known = {}
@@ -77,7 +82,7 @@ def figures(out: Path, name: str) -> tuple[dict[str, float], dict[str, float]]:
 
 def table(out: Path) -> str:
     """Spearman's rho of each figure with each that was reached, strongest first."""
-    found = {name: figures(out, name) for name in trained(out, ONE_KNOB)}
+    found = {name: figures(out, name) for name in measured(out, ONE_KNOB)}
     names = list(next(iter(found.values()))[0])
     rows = []
     for name in names:
@@ -100,5 +105,5 @@ def table(out: Path) -> str:
 if __name__ == "__main__":
     keep_freed_memory()
     torch.set_num_threads(1)
-    measure(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    measure(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
     print(table(Path(sys.argv[3])))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from vaecheck.metrics import intervals
 from vaecheck.metrics.intervals import bootstrap_ci95, confidence_level, mean_ci95
 
 
@@ -80,3 +81,25 @@ def test_ten_thousand_images_take_under_a_second():
     low, high = mean_ci95(values)
     assert time.process_time() - start < 1.0
     assert high - low == pytest.approx(2 * 1.96 / 100, rel=0.1)
+
+
+def test_many_images_are_resampled_in_groups_to_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the interval of images one by one, and the closed form of a mean."""
+    values = np.random.default_rng(0).exponential(size=3001)
+    rows = np.stack([values, values**2, np.ones_like(values)], axis=1)
+
+    def std(some: np.ndarray) -> float:
+        total, squares, count = some.sum(0)
+        return float(np.sqrt(squares / count - (total / count) ** 2))
+
+    one_by_one = (mean_ci95(values), bootstrap_ci95(rows, std))
+    monkeypatch.setattr(intervals, "MOST_RESAMPLED", 1000)
+    for found, expected in zip((mean_ci95(values), bootstrap_ci95(rows, std)), one_by_one, strict=True):
+        assert found is not None
+        assert expected is not None
+        width = expected[1] - expected[0]
+        assert found[1] - found[0] == pytest.approx(width, rel=0.1)
+        assert found[0] == pytest.approx(expected[0], abs=0.1 * width)
+    low, high = mean_ci95(values) or (0.0, 0.0)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 3001**0.5, rel=0.1)
+    assert mean_ci95(values) == (low, high)

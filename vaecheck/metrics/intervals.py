@@ -10,6 +10,9 @@ Coverage of the mean in %, nominally 95, on the same 1,000 draws at n = 16 / 50 
 
 BCa gains less, and its jackknife takes n^2 operations. For a handful of very skewed images all are too narrow.
 
+Why many images are resampled in groups: 2,000 resamples of a million take minutes. A figure of sums over images is one
+of sums over random groups of them too, and with 10,000 groups its resamples spread as those of images do.
+
 Why not scipy.stats.bootstrap, which gives the same numbers: importing scipy.stats takes a second of every command.
 """
 
@@ -25,6 +28,7 @@ from scipy.special import ndtr, stdtrit
 Values = NDArray[np.float64]
 
 RESAMPLES = 2000
+MOST_RESAMPLED = 10_000
 NUMBERS_IN_MEMORY = 1_000_000  # one block of resamples: 8 MB of indices and 8 MB of values
 
 
@@ -38,23 +42,39 @@ def mean_ci95(values: Values, seed: int = 0) -> tuple[float, float] | None:
     def means(resamples: NDArray[np.int64]) -> Values:
         return np.asarray(values[resamples].mean(1))
 
+    if len(values) > MOST_RESAMPLED:
+        sums = np.stack([values, np.ones_like(values)], axis=1)
+        return bootstrap_ci95(sums, lambda some: float(some[:, 0].sum() / some[:, 1].sum()), seed)
     return _interval(len(values), means, seed)
 
 
 def bootstrap_ci95(rows: Values, statistic: Callable[[Values], float], seed: int = 0) -> tuple[float, float] | None:
     """95 % interval of a statistic of images, for figures that are no mean: a standard deviation, a ratio.
 
-    rows: (n, ...), the numbers of one image in each. statistic: (n, ...) -> float, told of no order.
+    rows: (n, ...), the numbers of one image in each. statistic: (n, ...) -> float, told of no order; of more images than
+    MOST_RESAMPLED, a function of their sums.
     None where n < 2; (v, v) where all rows are equal.
     """
-
-    def of_resampled(resamples: NDArray[np.int64]) -> Values:
-        return np.array([statistic(rows[indices]) for indices in resamples])
 
     if len(rows) > 1 and (rows == rows[0]).all():
         value = float(statistic(rows))
         return value, value
-    return _interval(len(rows), of_resampled, seed)
+    groups = _in_groups(rows, seed)
+
+    def of_resampled(resamples: NDArray[np.int64]) -> Values:
+        return np.array([statistic(groups[indices]) for indices in resamples])
+
+    return _interval(len(groups), of_resampled, seed)
+
+
+def _in_groups(rows: Values, seed: int) -> Values:
+    """The sums of at most MOST_RESAMPLED random groups of rows, whose sizes differ by one at most."""
+    n = len(rows)
+    if n <= MOST_RESAMPLED:
+        return rows
+    starts = np.arange(MOST_RESAMPLED) * n // MOST_RESAMPLED
+    shuffled = rows[np.random.default_rng(seed).permutation(n)]
+    return np.asarray(np.add.reduceat(shuffled, starts, axis=0))
 
 
 def confidence_level(n: int) -> float:

@@ -51,7 +51,7 @@ def mean_ci95(values: Values, seed: int = 0) -> tuple[float, float] | None:
 def bootstrap_ci95(rows: Values, statistic: Callable[[Values], float], seed: int = 0) -> tuple[float, float] | None:
     """95 % interval of a statistic of images, for figures that are no mean: a standard deviation, a ratio.
 
-    rows: (n, ...), the numbers of one image in each. statistic: (n, ...) -> float, told of no order; of more images than
+    rows: (n, ...), the numbers of one image each. statistic: (n, ...) -> float, told of no order; of more images than
     MOST_RESAMPLED, a function of their sums.
     None where n < 2; (v, v) where all rows are equal.
     """

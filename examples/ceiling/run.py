@@ -4,8 +4,10 @@
     python examples/ceiling/run.py PHOTOS HELD_OUT OUT [NAME ...]
 
 NAME: measure these alone, so that several processes can share the work; the tables are of all that are measured.
-Started again, it goes on where it was, with the VAEs that are trained by then. The rank correlations are Spearman's over the VAEs of one latent shape, with n and
-p; n is small, so only a strong one is more than chance, and dozens of figures are tried: p is not corrected for that.
+Started again, it goes on where it was, with the VAEs that are trained by then.
+
+The rank correlations are Spearman's over the VAEs of one latent shape, with n and p; n is small, so only a strong one is
+more than chance, and dozens of figures are tried: p is not corrected for that.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.stats import spearmanr
@@ -30,7 +33,10 @@ from vaecheck.tasks.train_unet import UNetSettings
 CONFIG = Path(__file__).parent / "unet.toml"
 SETTINGS = Settings(size=SIDE, offline=True)
 LEVEL = 0.5
-REACHED = ("samples", "denoised PSNR", "denoised fd")
+FD = "fd_efficientnet_lite0"
+REACHED = ("fd of samples", "PSNR of denoised", "fd of denoised", "PSNR lost below the ceiling")
+OF_THE_MACHINE = ("encode_images_per_second", "decode_images_per_second", "peak_memory_bytes")
+FEWEST = 5
 
 
 def measure(photos: str, held_out: str, out: Path, names: Sequence[str]) -> None:
@@ -65,36 +71,67 @@ def measured(out: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if (out / "e2e" / name / files.RESULT_FILE).exists()]
 
 
-def figures(out: Path, name: str) -> tuple[dict[str, float], dict[str, float]]:
-    """What vaecheck measures of a VAE, and what its U-Net reached."""
+def climb(out: Path, name: str) -> dict[str, Any]:
+    """The ceiling check of one VAE, as its document has it."""
+    document = json.loads((out / "e2e" / name / files.RESULT_FILE).read_text())
+    found: dict[str, Any] = document["vaes"][0]
+    return found
+
+
+def denoised(of: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in of["denoised"] if one["level"] == LEVEL)
+    return found
+
+
+def figures(out: Path, name: str) -> dict[str, float]:
+    """What vaecheck measures of a VAE before any U-Net."""
     known = {}
     for kind in ("reconstruct", "latents"):
         document = json.loads((out / kind / name / files.RESULT_FILE).read_text())
         for measure_name, one in document["measures"].items():
-            if isinstance(one["value"], (int, float)) and "per_second" not in measure_name:
+            if isinstance(one["value"], (int, float)) and measure_name not in OF_THE_MACHINE:
                 known[measure_name] = float(one["value"])
-    climb = json.loads((out / "e2e" / name / files.RESULT_FILE).read_text())["vaes"][0]
-    denoised = next(one for one in climb["denoised"] if one["level"] == LEVEL)
-    fd = "fd_efficientnet_lite0"
-    reached = (climb["samples"][fd], denoised["measures"]["psnr_db"], denoised["measures"][fd])
-    return known, dict(zip(REACHED, (one["value"] for one in reached), strict=True))
+    return known
 
 
-def table(out: Path) -> str:
+def reached(of: dict[str, Any]) -> dict[str, float]:
+    """What its U-Net reached: see REACHED."""
+    at = denoised(of)
+    values = (of["samples"][FD]["value"], at["measures"]["psnr_db"]["value"], at["measures"][FD]["value"])
+    lost = of["ceiling"]["psnr_db"]["value"] - at["measures"]["psnr_db"]["value"]
+    return dict(zip(REACHED, (*values, lost), strict=True))
+
+
+def each(out: Path, names: Iterable[str]) -> str:
+    """The ceiling of every VAE, and what its U-Net reached."""
+    lines = [
+        "| VAE | compression | PSNR: ceiling | denoised at 0.5 | lost | latent error | fd: the VAE | fd: samples |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in measured(out, names):
+        of = climb(out, name)
+        got, ratio = reached(of), figures(out, name)["compression_ratio"]
+        cells = [f"{ratio:g}", f"{of['ceiling']['psnr_db']['value']:.2f}", f"{got[REACHED[1]]:.2f}"]
+        cells += [f"{got[REACHED[3]]:.2f}", f"{denoised(of)['latent_error']:.3f}"]
+        cells += [f"{of['ceiling_of_all'][FD]['value']:.1f}", f"{got[REACHED[0]]:.1f}"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def correlations(out: Path) -> str:
     """Spearman's rho of each figure with each that was reached, strongest first."""
-    found = {name: figures(out, name) for name in measured(out, ONE_KNOB)}
-    names = list(next(iter(found.values()))[0])
+    found = {name: (figures(out, name), reached(climb(out, name))) for name in measured(out, ONE_KNOB)}
     rows = []
-    for name in names:
-        kept = [(known[name], reached) for known, reached in found.values() if name in known]
-        if len(kept) < 5 or len({value for value, _ in kept}) < 3:
+    for name in dict.fromkeys(figure for known, _ in found.values() for figure in known):
+        kept = [(known[name], got) for known, got in found.values() if name in known]
+        if len(kept) < FEWEST or len({value for value, _ in kept}) < 3:
             continue
-        cells = [spearmanr([value for value, _ in kept], [reached[goal] for _, reached in kept]) for goal in REACHED]
+        cells = [spearmanr([value for value, _ in kept], [got[goal] for _, got in kept]) for goal in REACHED]
         rows.append((name, len(kept), cells))
     rows.sort(key=lambda row: -abs(row[2][0].statistic))
     lines = [
         "| figure | n | " + " | ".join(f"{goal}: rho (p)" for goal in REACHED) + " |",
-        "| --- | --- | --- | --- | --- |",
+        "| --- | --- |" + " --- |" * len(REACHED),
     ]
     for name, n, cells in rows:
         told = " | ".join(f"{cell.statistic:+.2f} ({cell.pvalue:.3f})" for cell in cells)
@@ -102,8 +139,32 @@ def table(out: Path) -> str:
     return "\n".join(lines)
 
 
+def plot_of_shapes(out: Path) -> None:
+    """Ceiling and denoised PSNR of VAEs of several shapes, by how much they compress."""
+    from vaecheck.render.plots import draw
+    from vaecheck.results.types import Line, Plot
+
+    names = measured(out, ("short", *SHAPES))
+    points = sorted(
+        ((figures(out, name)["compression_ratio"], climb(out, name)) for name in names), key=lambda one: one[0]
+    )
+    if len(points) < 3:
+        return
+    ratios = tuple(ratio for ratio, _ in points)
+    lines = (
+        Line("the VAE alone", ratios, tuple(of["ceiling"]["psnr_db"]["value"] for _, of in points)),
+        Line(f"denoised from noise {LEVEL}", ratios, tuple(reached(of)[REACHED[1]] for _, of in points)),
+    )
+    title, note = "The ceiling and what a U-Net of one budget reached", "Latents of f 4, 8, 16 with 2, 4, 8 channels."
+    x, y = "pixel values for each latent value", "PSNR, dB"
+    plot = Plot("shapes", "psnr_db", "lines", title, x, y, lines, log_x=True, note=note)
+    draw(plot).save(out / "shapes.png")
+
+
 if __name__ == "__main__":
     keep_freed_memory()
     torch.set_num_threads(1)
-    measure(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
-    print(table(Path(sys.argv[3])))
+    folder = Path(sys.argv[3])
+    measure(sys.argv[1], sys.argv[2], folder, sys.argv[4:])
+    print(each(folder, ONE_KNOB), correlations(folder), each(folder, ("short", *SHAPES)), sep="\n\n")
+    plot_of_shapes(folder)

@@ -6,7 +6,7 @@
 NAME: measure these alone, so that several processes can share the work; the tables are of all that are measured.
 Started again, it goes on where it was, with the VAEs that are trained by then.
 
-The rank correlations are Spearman's over the VAEs of one latent shape, with n and p; n is small, so only a strong one is
+Rank correlations are Spearman's over the VAEs of one latent shape, with n and p; n is small, so only a strong one is
 more than chance, and dozens of figures are tried: p is not corrected for that.
 """
 

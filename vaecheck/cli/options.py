@@ -298,6 +298,8 @@ def settings(given: Mapping[str, Any]) -> Settings:
     from vaecheck.tasks.settings import Settings
 
     known = {name: value for name, value in given.items() if name in Settings.__dataclass_fields__}
+    if "resume" not in known:  # no run to keep in --out: the command is of several, or of none
+        known.pop("out", None)
     known = {name: str(value) if isinstance(value, StrEnum) else value for name, value in known.items()}
     if "batch_size" in known:
         known["batch_size"] = batch_size(known["batch_size"])

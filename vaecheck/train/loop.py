@@ -32,23 +32,6 @@ from vaecheck.errors import InputError
 from vaecheck.train.checkpoint import Reached, Stateful, resume
 from vaecheck.train.checkpoint import save as save_checkpoint
 
-__all__ = [
-    "CHECKPOINT",
-    "LOG",
-    "PRECISIONS",
-    "Machine",
-    "Progress",
-    "Schedule",
-    "Stateful",
-    "Trainee",
-    "Watchers",
-    "averaged",
-    "evaluation",
-    "generator",
-    "read_log",
-    "train",
-]
-
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 PRECISIONS = ("float32", "bfloat16")
@@ -304,7 +287,8 @@ class _Means:
 
     def add(self, figures: Mapping[str, float | Tensor]) -> None:
         for name, value in figures.items():
-            value = torch.as_tensor(value).detach().double().reshape(())
+            value = torch.as_tensor(value).detach().reshape(())
+            value = value.float() if value.device.type == "mps" else value.double()  # Metal has no float64
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from vaecheck.errors import InputError
 from vaecheck.results.types import LatentScaling
+from vaecheck.train.checkpoint import Stateful
 from vaecheck.train.diffusion import TIMES, Diffusion, Model
 from vaecheck.train.latents import Latents, scaled
-from vaecheck.train.loop import Machine, Schedule, Stateful, averaged, generator
+from vaecheck.train.loop import Machine, Schedule, averaged, generator
 
 SETTINGS = "vaecheck_unet.json"
 

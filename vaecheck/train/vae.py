@@ -31,9 +31,10 @@ from vaecheck.errors import InputError
 from vaecheck.metrics.kl import kl_nats
 from vaecheck.train import autoencoder, losses
 from vaecheck.train.autoencoder import RoundTrip, Trainable
+from vaecheck.train.checkpoint import Stateful
 from vaecheck.train.crops import Pictures, Stage, crops, stage_at
 from vaecheck.train.discriminator import PatchDiscriminator
-from vaecheck.train.loop import Machine, Schedule, Stateful, averaged, generator
+from vaecheck.train.loop import Machine, Schedule, averaged, generator
 from vaecheck.vae.kl_f8 import KLConfig
 from vaecheck.vae.protocol import Posterior
 

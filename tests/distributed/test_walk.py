@@ -157,3 +157,22 @@ def test_commands_that_are_not_shared_are_the_firsts_alone(tmp_path: Path) -> No
     alone, _ = start(1, ["vaes"]).communicate(timeout=120)
     assert ended.returncode == 0, err
     assert out == alone
+
+
+@pytest.mark.slow
+def test_a_gate_is_shared_and_one_process_says_no(tmp_path: Path, pictures: Path) -> None:
+    """A rule that is broken ends all with 1; what was measured is what one process measures."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        "[gate.psnr_db]\nmin = 99\n[gate.scaling_factor]\nmin = 0.1\n[gate.diagnose]\nfail_on = 'fault'\nonly = ['non_finite']\n"
+    )
+    command = ["gate", str(pictures), "--vae", "kl-f8-tiny", "--rules", str(rules), "--size", "32", "--batch-size", "1"]
+    found = []
+    for count in (1, 2):
+        ended = start(count, [*command, "--device", "cpu", "--offline", "--json", "--out", str(tmp_path / str(count))])
+        out, err = ended.communicate(timeout=300)
+        assert ended.returncode == 1, err[-2000:]
+        document = json.loads(out)
+        found.append({check["metric"]: [check["outcome"], check["value"]] for check in document["checks"]})
+        assert not list(tmp_path.rglob("resume"))
+    assert_equal(found[1], found[0])

@@ -35,7 +35,7 @@ from vaecheck.memory import keep_freed_memory
 from vaecheck.world import launched
 
 INTERNAL = 70
-SHARED = ("reconstruct", "compare", "scale-factor", "latents", "train", "e2e")
+SHARED = ("reconstruct", "compare", "scale-factor", "latents", "gate", "train", "e2e")
 """Commands that several processes share; every other one is the first process's alone."""
 
 app = typer.Typer(

@@ -48,6 +48,8 @@ def command(
     seed: o.Seed = 0,
     offline: o.Offline = False,
     out: o.Out = None,
+    resume: o.Resume = False,
+    save_every: o.SaveEvery = 60.0,
     junit: g.Junit = None,
     json: o.Json = False,
 ) -> None:
@@ -59,11 +61,14 @@ def command(
     settings, source = o.settings(locals()), "" if result else o.images_or_samples(images)
     if result:
         warn_of_ignored(settings)
-    with screen.listening(out) as listener:
+    with screen.sharing(out) as (listener, world):
+        if calibrate or result:
+            screen.first_alone(world)
         if calibrate:
             limits = gate_flow.calibrate(source, vae or [], baseline, repeats, settings, listener, out)
         else:
-            report = gate_flow.judge(source, vae or [], result, rules, baseline, settings, listener, out)
+            report = gate_flow.judge(source, vae or [], result, rules, baseline, settings, listener, out, world)
+    screen.forget_run(out)
     if calibrate:
         print_limits(limits, out, as_json=json)
     elif code := finish(report, out=out, junit=junit, as_json=json).exit_code:

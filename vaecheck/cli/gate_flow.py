@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vaecheck.results.gate import GateReport
     from vaecheck.tasks.gate_run import Ran
     from vaecheck.tasks.settings import Listener, Settings
+    from vaecheck.world import World
 
 
 def judge(
@@ -25,6 +26,7 @@ def judge(
     settings: Settings,
     listener: Listener,
     out: Path | None,
+    world: World,
 ) -> GateReport:
     """Of saved results, or of what the rules need to be measured."""
     from vaecheck.tasks.gate import judge, open_results
@@ -36,7 +38,7 @@ def judge(
         return judge(results, asked, old, result=", ".join(map(str, folders)), baseline_name=named)
     from vaecheck.tasks.gate_run import measure
 
-    runs = measure(source, vaes[0], asked, settings, listener)
+    runs = measure(source, vaes[0], asked, settings, listener, world)
     report = judge([run.result for run in runs], asked, old, result=f"{vaes[0]} on {source}", baseline_name=named)
     return replace(report, artifacts=_write(runs, out))
 
@@ -57,7 +59,7 @@ def calibrate(
     found, runs = calibrate(
         source,
         vaes[0],
-        settings,
+        replace(settings, out=None, resume=False),  # of many runs, none of which is gone on with
         listener,
         candidate=vaes[1] if len(vaes) > 1 else None,
         baseline=open_results(baseline) if baseline else (),

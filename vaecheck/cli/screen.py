@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, PartDone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,19 +206,32 @@ def finish(
 ) -> AnyDocument:
     """Write the folder, then print the table or the document, which is printed too where the folder fails."""
     from vaecheck.render.report import write_report
-    from vaecheck.tasks.settings import KEPT_RUN
 
     unwritten: InputError | None = None
     if out is not None:
         try:
             result = write_report(result, shown, out, panels)
-            shutil.rmtree(out / KEPT_RUN, ignore_errors=True)  # of no use beside a result
+            forget_run(out)
         except InputError as error:
             unwritten = error
     say(result, None if unwritten else out, as_json=as_json)
     if unwritten:
         raise unwritten
     return result
+
+
+def first_alone(world: World) -> None:
+    """What is not shared is done by the first process; the others end here."""
+    if not world.is_first:
+        raise PartDone("the first process does it alone")
+
+
+def forget_run(out: Path | None) -> None:
+    """What is kept of a run is of no use beside its result."""
+    from vaecheck.tasks.settings import KEPT_RUN
+
+    if out is not None:
+        shutil.rmtree(out / KEPT_RUN, ignore_errors=True)
 
 
 @contextmanager

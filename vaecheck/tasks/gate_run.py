@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, PartDone
 from vaecheck.metrics import catalogue, latent_catalogue
 from vaecheck.metrics.throughput import DEFINITIONS as SPEED
 from vaecheck.results.types import Panel, Result, Shown
@@ -15,6 +16,7 @@ from vaecheck.tasks.latents import latents
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.scale_factor import scale_factor
 from vaecheck.tasks.settings import Listener, Settings
+from vaecheck.world import ALONE, World
 
 OF_SCALING = ("scaling_factor", "std_after")
 CHEAPEST = ("psnr_db",)
@@ -41,26 +43,39 @@ class Plan:
 
 
 def measure(
-    source: str, ref: str, rules: Rules, settings: Settings | None = None, listener: Listener | None = None
+    source: str,
+    ref: str,
+    rules: Rules,
+    settings: Settings | None = None,
+    listener: Listener | None = None,
+    world: World = ALONE,
 ) -> tuple[Ran, ...]:
-    """Run what the rules need on the pictures. A metric that cannot be had is an unavailable measure, as ever."""
+    """Run what the rules need on the pictures. A metric that cannot be had is an unavailable measure, as ever.
+
+    Raises PartDone in all processes but the first, when each run has its part.
+    """
     plan, asked = plan_of(rules), replace(settings or Settings(), yardstick="none")
     runs: list[Callable[[], Ran]] = []
     if plan.reconstruct:
         chosen = replace(asked, metrics=plan.reconstruct)
-        runs.append(lambda: Ran(*reconstruct(source, ref, chosen, listener)))
+        runs.append(lambda: Ran(*reconstruct(source, ref, chosen, listener, world)))
     if plan.latents:
-        runs.append(lambda: _latents(source, ref, replace(asked, metrics=plan.latents), listener))
+        runs.append(lambda: _latents(source, ref, replace(asked, metrics=plan.latents), listener, world))
     if plan.scale_factor:
-        runs.append(lambda: Ran(scale_factor(source, ref, asked, listener)))
-    if plan.probes:
+        runs.append(lambda: Ran(scale_factor(source, ref, asked, listener, world)))
+    if plan.probes and world.is_first:  # probes look at few pictures, and are not shared
         runs.append(lambda: _diagnose(source, ref, asked, listener, plan.probes))
-    if not runs:
+    if not runs and world.is_first:
         raise InputError(
             f"{rules.source} asks only for {', '.join(rules.metrics)}, which need no pictures",
             hint="Measure them with vaecheck bench --out DIR, and give --result DIR.",
         )
-    return tuple(run() for run in runs)
+    if world.is_first:
+        return tuple(run() for run in runs)
+    for run in runs:
+        with suppress(PartDone):
+            run()
+    raise PartDone(f"process {world.rank} has given its parts to the first")
 
 
 def plan_of(rules: Rules) -> Plan:
@@ -79,8 +94,8 @@ def plan_of(rules: Rules) -> Plan:
     )
 
 
-def _latents(source: str, ref: str, settings: Settings, listener: Listener | None) -> Ran:
-    result, panels = latents(source, ref, settings, listener)
+def _latents(source: str, ref: str, settings: Settings, listener: Listener | None, world: World) -> Ran:
+    result, panels = latents(source, ref, settings, listener, world)
     return Ran(result, panels=panels)
 
 

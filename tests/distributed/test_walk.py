@@ -164,7 +164,8 @@ def test_a_gate_is_shared_and_one_process_says_no(tmp_path: Path, pictures: Path
     """A rule that is broken ends all with 1; what was measured is what one process measures."""
     rules = tmp_path / "rules.toml"
     rules.write_text(
-        "[gate.psnr_db]\nmin = 99\n[gate.scaling_factor]\nmin = 0.1\n[gate.diagnose]\nfail_on = 'fault'\nonly = ['non_finite']\n"
+        "[gate.psnr_db]\nmin = 99\n[gate.scaling_factor]\nmin = 0.1\n"
+        "[gate.diagnose]\nfail_on = 'fault'\nonly = ['non_finite']\n"
     )
     command = ["gate", str(pictures), "--vae", "kl-f8-tiny", "--rules", str(rules), "--size", "32", "--batch-size", "1"]
     found = []

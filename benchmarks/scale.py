@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vaecheck import provenance
+
 ROOT = Path(__file__).resolve().parents[1]
 EACH_SHARD = 1000
 METRICS = "psnr_db,ssim,kl_nats_per_image,latent_mean,latent_std,posterior_std"
@@ -97,12 +99,14 @@ def run(source: str, vae: str, out: Path, processes: int, limit: int) -> Ran:
 
 def sums(count: int) -> dict[str, float]:
     """Seconds for 1,000 images, and bytes before and after, of Frechet sums in 2,048 features."""
-    import numpy as np
     import torch
 
     from vaecheck.metrics.feature_distances import FeatureDistances
     from vaecheck.metrics.perceptual import FeatureExtractor
     from vaecheck.metrics.protocol import Batch
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def random(images: Any) -> Any:
         return torch.rand(len(images), 2048)
@@ -118,10 +122,9 @@ def sums(count: int) -> dict[str, float]:
         )
         for mark in (10_000, count // 2):
             if seen < mark <= seen + 64:
-                found[f"bytes at {mark}"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found["seconds for 1,000"] = (time.perf_counter() - start) / count * 1000
-    found["bytes at the end"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert np.isfinite(metric.rows.offered)
+                found[f"peak memory at {mark:,}"] = peak()
+    found[f"peak memory at {count:,}"] = peak()
+    found["seconds for 1,000 pictures"] = (time.perf_counter() - start) / count * 1000
     return found
 
 
@@ -130,21 +133,41 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, help="where the shards are, or are made")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--write", action="store_true", help="write benchmarks/SCALE.md")
     options = parser.parse_args()
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    tell("# Scale\n")
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
+    machine = f"{os.cpu_count()} cores, {provenance.cpu_model()}; {versions}"
+    tell(f"`python -m benchmarks.scale --count {options.count} --write`, {machine}")
+    tell("\nPictures of 32 pixels in tar shards, a VAE that costs nothing, one thread a process;")
+    tell(f"`--metrics {METRICS}`.\n")
     with tempfile.TemporaryDirectory(prefix="vaecheck-scale-") as home:
         work = Path(home)
         source = shards(options.folder or work / "shards", options.count)
         stub = work / "stub.py"
         stub.write_text(STUB)
-        print("| processes | pictures | loop, s | whole, s | peak, MB | psnr_db |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        tell("| processes | pictures | loop, s | whole, s | peak of the first, MiB | psnr_db |")
+        tell("| --- | --- | --- | --- | --- | --- |")
         cases = [(1, options.count // part) for part in (4, 2, 1)] + [(n, options.count) for n in options.processes[1:]]
         for processes, count in cases:
             ran = run(source, f"{stub}:build", work / f"{processes}-{count}", processes, count)
             psnr = ran.document["measures"]["psnr_db"]["value"]
             row = f"| {processes} | {count:,} | {ran.loop:.1f} | {ran.whole:.1f} | {ran.peak / 2**20:.0f} | {psnr!r} |"
-            print(row, flush=True)
-    print(json.dumps(sums(min(options.count, 40_000))))
+            tell(row)
+    count = min(options.count, 40_000)
+    found = sums(count)
+    tell(f"\nFrechet sums in 2,048 features of {count:,} pictures (10,000 are kept):\n")
+    tell("| what | figure |\n| --- | --- |")
+    for name, value in found.items():
+        tell(f"| {name} | {value / 2**20:.0f} MiB |" if name.startswith("peak") else f"| {name} | {value:.2f} |")
+    if options.write:
+        (ROOT / "benchmarks" / "SCALE.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

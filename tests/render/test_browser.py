@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 from tests.render import decisions
 from vaecheck.render.illustrations import draw
 from vaecheck.render.page import to_page
+from vaecheck.results.files import load
 from vaecheck.results.types import Panel, Result, Shown
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,7 +26,8 @@ QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update"),
     *("--disable-background-networking", "--disable-sync"),
 )
-KINDS = ("reconstruct", "diagnose", "latents", "scale-factor", "compare", "gate", "watch")
+KINDS = ("reconstruct", "diagnose", "latents", "scale-factor", "compare", "gate", "watch", "e2e")
+CEILING = Path(__file__).resolve().parents[1] / "golden" / "schema_1" / "e2e"
 Open = Callable[..., Page]
 
 pytestmark = [
@@ -66,6 +68,7 @@ def files(
             "diagnose": lambda: draw(diagnosed, panels, tmp_path),
             "latents": lambda: draw(of_latents(4), (), tmp_path),
             "watch": lambda: draw(decisions.history(), (), tmp_path),
+            "e2e": lambda: draw(load(CEILING), (), tmp_path),
         }
         documents = {
             "reconstruct": rated,
@@ -75,6 +78,7 @@ def files(
             "compare": decisions.comparison(),
             "gate": decisions.gate(),
             "watch": decisions.history(),
+            "e2e": load(CEILING),
         }
         html = to_page(
             documents[kind],

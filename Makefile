@@ -30,7 +30,7 @@ zoo: $(READY)
 	$(BIN)/python -m tests.probes.confusion --limit 4
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run --write
 
 clean:
 	rm -rf $(VENV) vaecheck-demo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vaecheck.pipeline import Stopwatch
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.settings import Settings
 
@@ -31,3 +32,18 @@ def test_half_precision_on_a_gpu_is_near_float32() -> None:
         for dtype in ("float32", "bfloat16")
     )
     assert half.measures["psnr_db"].value == pytest.approx(full.measures["psnr_db"].value, abs=0.5)
+
+
+def test_a_lap_is_the_time_of_its_own_work() -> None:
+    """As long as where it is waited for, and none of what was queued before it."""
+    watch, square = Stopwatch(torch.device("cuda")), torch.rand(4096, 4096, device="cuda")
+    for _ in range(5):
+        for _ in range(20):
+            square @ square
+        with watch.lap("one", 1):
+            square @ square
+        with watch.lap("ten", 1):
+            for _ in range(10):
+                square @ square
+    one, ten = (sorted(seconds for _, seconds in watch.laps[name])[2] for name in ("one", "ten"))
+    assert 5 < ten / one < 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -255,3 +256,62 @@ def test_vaes_take_turns_in_who_gets_a_batch_first() -> None:
     runs = [Run(Noting(name), [Keep(Need.POSTERIOR)], Stopwatch(CPU)) for name in "abc"]
     evaluate(runs, batches(pictures(4), 1), device=CPU)
     assert "".join(order) == "abcbcacababc"
+
+
+class Queue:
+    """A stand-in for a CUDA stream and its events: what was recorded passes when `done` says so."""
+
+    def __init__(self) -> None:
+        self.now = self.done = 0.0
+        self.waited = 0
+
+    def event(self, enable_timing: bool) -> Any:
+        assert enable_timing
+        queue = self
+
+        class Event:
+            def record(self, stream: Queue) -> None:
+                assert stream is queue
+                self.at = queue.now
+
+            def query(self) -> bool:
+                return self.at <= queue.done
+
+            def synchronize(self) -> None:
+                queue.waited += self.at > queue.done
+                queue.done = max(queue.done, self.at)
+
+            def elapsed_time(self, end: Event) -> float:
+                assert end.query(), "CUDA refuses to tell"
+                return (end.at - self.at) * 1000
+
+        return Event()
+
+
+def test_a_gpu_is_waited_for_only_when_its_laps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue()
+    monkeypatch.setattr(torch.cuda, "Event", queue.event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: queue)
+    watch = Stopwatch(torch.device("cuda"))
+    for images, seconds in ((4, 0.5), (4, 0.25), (2, 0.125)):
+        with watch.lap("encode", images):
+            queue.now += seconds
+        queue.now += 10  # the metrics
+    assert queue.waited == 0
+    queue.done = 1.0
+    with watch.lap("decode", 2):
+        queue.now += 1
+    assert (queue.waited, len(watch._passing)) == (0, 3), "the first had passed and was read"
+    assert watch.laps == {"encode": [(4, 0.5), (4, 0.25), (2, 0.125)], "decode": [(2, 1.0)]}
+    assert watch.seconds("encode") == 0.875
+    assert not watch._passing
+
+
+def test_laps_go_on_with_those_of_an_earlier_run() -> None:
+    watch, later = Stopwatch(CPU), Stopwatch(CPU)
+    for one in (watch, later):
+        with one.lap("encode", 3):
+            pass
+    later.merge(watch.state())
+    assert [images for images, _ in later.laps["encode"]] == [3, 3]
+    assert later.seconds("encode") >= watch.seconds("encode")

@@ -126,8 +126,7 @@ class Rows:
     def __init__(self, width: int, dtype: type[np.number] = np.float64) -> None:
         self.width = width
         self.dtype = dtype
-        self._file = tempfile.TemporaryFile(prefix="vaecheck-rows-")
-        self._names = tempfile.TemporaryFile(prefix="vaecheck-ids-")
+        self._file, self._names = _temporary("rows"), _temporary("ids")
         self._count = 0
         self._latest: dict[str, int] = {}
 
@@ -179,7 +178,8 @@ class Rows:
 
     def _arrived(self) -> list[str]:
         self._names.seek(0)
-        return self._names.read().decode("utf-8", "surrogateescape").split("\n")[:-1]
+        text: str = self._names.read().decode("utf-8", "surrogateescape")
+        return text.split("\n")[:-1]
 
 
 class Smallest:
@@ -200,7 +200,7 @@ class Smallest:
     ) -> None:
         self.width, self.dtype, self.most, self.seed = width, dtype, most, seed
         self._leaving = leaving
-        self._file = tempfile.TemporaryFile(prefix="vaecheck-sample-")
+        self._file = _temporary("sample")
         self._heap: list[tuple[int, str, int]] = []  # hash, negated, so that the first is the largest; id; slot
         self.offered = 0
 
@@ -262,6 +262,16 @@ class Smallest:
 def _rank(seed: int, image_id: str) -> int:
     digest = hashlib.sha256(f"{seed}\0{image_id}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big")
+
+
+def _temporary(what: str) -> Any:
+    try:
+        return tempfile.TemporaryFile(prefix=f"vaecheck-{what}-")
+    except OSError as error:
+        raise SetupError(
+            f"there is no folder for temporary files: {error.strerror}",
+            hint="Set TMPDIR to one that can be written to.",
+        ) from error
 
 
 def _append(file: Any, data: bytes, at: int | None = None) -> None:

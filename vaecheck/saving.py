@@ -7,7 +7,7 @@ not be the one that was measured.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vaecheck.cells import Cell
 from vaecheck.errors import InputError
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_8_bits
@@ -47,6 +48,10 @@ class SaveReconstructions:
         self._taken: set[str] = set()
         plain = Counter(str(PurePosixPath(image_id).with_suffix("")) for image_id in ids)
         self._shared = {name for name, count in plain.items() if count > 1}
+
+    def cells(self) -> Mapping[str, Cell]:
+        """None: what it has done is on disk."""
+        return {}
 
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from vaecheck.errors import SetupError
+from vaecheck.errors import PartDone, SetupError
 
 TO_MEET = timedelta(minutes=10)
 TO_WAIT = timedelta(days=7)
 """For the slowest process. One that dies is noticed at once, by its closed connection."""
+LAUNCHER = "TORCHELASTIC_RUN_ID"
 PIECE = 1 << 28
 """Bytes that are sent at a time."""
 
@@ -36,35 +38,39 @@ class World:
         """Whether this is the process that puts the parts together and has the result."""
         return self.rank == 0
 
-    def gathered(self, state: Any) -> list[Any]:
-        """In the first process the states of all others; in the others nothing. state: as cells have it.
+    def collected(self, state: Callable[[], Any]) -> Iterator[Any]:
+        """The states of all other processes, one after another, in the first one. state: of this one, as cells have it.
 
-        Raises SetupError where a process has ended before its part was here.
+        Raises PartDone in the others, when the first has their state; SetupError where a process has ended before its
+        part was here.
         """
+        if self.is_first:
+            return map(self._part_of, range(1, self.size))
         import torch
 
+        file = io.BytesIO()
+        torch.save(state(), file)
+        self._send(torch.frombuffer(file.getbuffer(), dtype=torch.uint8))
+        raise PartDone(f"process {self.rank} has given its part to the first")
+
+    def agreed(self, value: Any) -> Any:
+        """What the first process has, in all of them, when all are here. Raises SetupError where one has ended."""
         if self.size == 1:
-            return []
-        if not self.is_first:
-            file = io.BytesIO()
-            torch.save(state, file)
-            self._send(torch.frombuffer(file.getbuffer(), dtype=torch.uint8))
-            return []
-        parts = []
-        for rank in range(1, self.size):
-            data = io.BytesIO(self._received(rank).numpy().tobytes())
-            parts.append(torch.load(data, weights_only=True))
-        return parts
+            return value
+        import torch.distributed as dist
 
-    def wait(self) -> None:
-        """For all processes."""
-        if self.size > 1:
-            import torch.distributed as dist
+        told = [value]
+        try:
+            dist.broadcast_object_list(told, 0, group=self.group)
+            dist.barrier(group=self.group)
+        except RuntimeError as error:
+            raise _ended("another process") from error
+        return told[0]
 
-            try:
-                dist.barrier(group=self.group)
-            except RuntimeError as error:
-                raise _ended("another process") from error
+    def _part_of(self, rank: int) -> Any:
+        import torch
+
+        return torch.load(io.BytesIO(self._received(rank).numpy()), weights_only=True)
 
     def _send(self, data: Any) -> None:
         import torch
@@ -96,8 +102,13 @@ ALONE = World()
 
 
 def launched() -> tuple[int, int]:
-    """Rank and size, as torchrun and accelerate launch tell them; one process without either."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    """Rank and size, as torchrun tells them, and accelerate launch, which calls it; one process without it.
+
+    Why RANK alone is not believed: schedulers set it in every container, also in one that was not launched together.
+    """
+    if LAUNCHER not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 def local_rank() -> int:

@@ -177,3 +177,16 @@ def test_a_gate_is_shared_and_one_process_says_no(tmp_path: Path, pictures: Path
         found.append({check["metric"]: [check["outcome"], check["value"]] for check in document["checks"]})
         assert not list(tmp_path.rglob("resume"))
     assert_equal(found[1], found[0])
+
+
+@pytest.mark.slow
+def test_saved_results_are_compared_by_the_first_alone(tmp_path: Path, pictures: Path) -> None:
+    command = ["reconstruct", str(pictures), "--vae", "kl-f8-tiny", "--size", "32", "--batch-size", "4", *METRICS]
+    for name in ("a", "b"):
+        ended = start(1, [*command, "--device", "cpu", "--offline", "--out", str(tmp_path / name)])
+        ended.communicate(timeout=200)
+        assert ended.returncode == 0
+    ended = start(2, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
+    out, err = ended.communicate(timeout=200)
+    assert ended.returncode == 0, err[-2000:]
+    assert json.loads(out)["kind"] == "compare"

@@ -18,7 +18,7 @@ from tests.metrics.laws import check_laws
 from tests.stand_in_weights import INCEPTION
 from vaecheck.cells import Cell, Rows, Sum
 from vaecheck.errors import InputError, NotEnoughImages
-from vaecheck.metrics.feature_distances import FeatureDistances
+from vaecheck.metrics.feature_distances import FeatureDistances, _sample_caveats, of_a_half
 from vaecheck.metrics.frechet import (
     Moments,
     frechet_distance,
@@ -247,6 +247,28 @@ def test_more_pictures_than_are_kept_leave_a_distance_and_no_columns(pictures: t
     assert found.n == expected.n
     assert whole.columns()
     assert few.columns() == {}
+
+
+def test_what_a_half_would_have_is_told_by_a_part() -> None:
+    """In the mean over draws, of halves of 1,200 and what 300 of them tell; a half tells itself."""
+    told, halves, alls = [], [], []
+    for seed in range(12):
+        x, y = paired_features(np.random.default_rng(seed), 1200, 60)
+        alls.append(frechet_distance(x, y))
+        halves.append(frechet_distance(x[:600], y[:600]))
+        told.append(of_a_half(alls[-1], frechet_distance(x[:300], y[:300]), 300, 1200))
+        assert of_a_half(alls[-1], halves[-1], 600, 1200) == pytest.approx(halves[-1])
+    excess = np.mean(halves) - np.mean(alls)
+    assert excess > 0
+    assert np.mean(told) - np.mean(alls) == pytest.approx(excess, rel=0.25)
+
+
+@pytest.mark.parametrize("kept", [400, 200, 150])
+def test_a_distance_that_depends_on_their_number_is_marked_however_many_are_kept(kept: int) -> None:
+    x, y = paired_features(np.random.default_rng(7), 400, 60)
+    (said,) = _sample_caveats("fd", frechet_distance(x, y), x[:kept], y[:kept], 400, 0)
+    assert "it depends on their number" in said
+    assert ("of them tell" in said) == (kept < 200)
 
 
 class MeanOfBatchMeans:

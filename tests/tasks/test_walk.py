@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vaecheck.errors import InputError
+from vaecheck.errors import InputError, SetupError
 from vaecheck.results.comparison import Comparison
 from vaecheck.results.types import Result
 from vaecheck.tasks import kept_run
@@ -37,12 +39,12 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Photographs of two shapes, and one file that is none."""
+    """Coarse noise of two shapes, and one file that is no picture."""
     folder = tmp_path_factory.mktemp("pictures")
     for place in range(COUNT):
         draw = np.random.default_rng(place)
         coarse = Image.fromarray(draw.integers(0, 256, (6, 6, 3), np.uint8))
-        coarse.resize((40, 48), Image.Resampling.BICUBIC).save(folder / f"{place:02d}.png")
+        coarse.resize((40, 48 - 8 * (place % 3 == 1)), Image.Resampling.BICUBIC).save(folder / f"{place:02d}.png")
     (folder / "07-broken.png").write_bytes(b"no picture")
     return str(folder)
 
@@ -60,7 +62,8 @@ def measured(kind: str, pictures: str, settings: Settings, listener: Listener) -
     if kind == "scale-factor":
         result = scale_factor(pictures, STUB, settings, listener)
     elif kind == "latents":
-        result, _ = latents(pictures, STUB, replace(settings, metrics=("latent_std", "spectral_slope")), listener)
+        result, panels = latents(pictures, STUB, replace(settings, metrics=("latent_std", "spectral_slope")), listener)
+        shown = tuple(SimpleNamespace(id=one.title, original=one.images[1][1]) for one in panels)
     elif kind == "compare":
         result, shown = compare([STUB, SHARP], pictures, pixels, listener)
     else:
@@ -92,10 +95,12 @@ def stop() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
 @pytest.mark.parametrize("kind", ["reconstruct", "compare", "scale-factor", "latents"])
-def test_a_killed_walk_goes_on_to_the_same_result(tmp_path: Path, pictures: str, kind: str) -> None:
-    whole, (shown, _) = measured(kind, pictures, SETTINGS, Listener())
-    kept = replace(SETTINGS, out=tmp_path)
+def test_a_killed_walk_goes_on_to_the_same_result(tmp_path: Path, pictures: str, kind: str, fit: str) -> None:
+    settings = replace(SETTINGS, fit=fit)
+    whole, (shown, _) = measured(kind, pictures, settings, Listener())
+    kept = replace(settings, out=tmp_path)
     for at in (4, 13):
         with pytest.raises(Killed):
             measured(kind, pictures, replace(kept, resume=True), after(at, kill))
@@ -133,19 +138,20 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(
     whole, _ = measured("scale-factor", pictures, SETTINGS, Listener())
     real, calls = torch.save, 0
 
-    def full(state: object, path: Path) -> None:
+    def full(state: object, file: Any) -> None:
         nonlocal calls
         calls += 1
         if calls > 2:
-            Path(path).write_bytes(b"half")
+            file.write(b"half")
             raise OSError(28, "No space left on device")
-        real(state, path)
+        real(state, file)
 
     with monkeypatch.context() as patch:
         patch.setattr(kept_run.torch, "save", full)
         with pytest.raises(Killed):
             measured("scale-factor", pictures, kept, replace(after(12, kill), warn=warned.append))
     assert any("No space left" in text for text in warned)
+    assert not list(tmp_path.rglob("*.tmp"))
     resumed, (_, found) = measured("scale-factor", pictures, replace(kept, resume=True), Listener())
     assert (resumed, found) == (whole, 2 * BATCH)
 
@@ -157,12 +163,70 @@ def test_another_run_is_refused_by_what_differs(tmp_path: Path, pictures: str) -
     for other, words in (
         (replace(kept, size=40), "size was 32 and is 40"),
         (replace(kept, batch_size=2), "batch_size was 3 and is 2"),
+        (replace(kept, tiling=32), "tiling was None and is 32"),
+        (replace(kept, max_pixels=9999), "max_pixels was"),
     ):
         with pytest.raises(InputError, match=words) as refused:
             scale_factor(pictures, STUB, replace(other, resume=True))
         assert "without --resume" in refused.value.hint
     with pytest.raises(InputError, match="vaes was"):
         scale_factor(pictures, SHARP, replace(kept, resume=True))
+
+
+def test_other_metrics_are_another_run(tmp_path: Path, pictures: str) -> None:
+    kept = replace(SETTINGS, out=tmp_path, metrics=("psnr_db",))
+    with pytest.raises(Killed):
+        compare([STUB, SHARP], pictures, kept, after(6, kill))
+    with pytest.raises(InputError, match="figures was"):
+        compare([STUB, SHARP], pictures, replace(kept, resume=True, metrics=("ssim",)))
+
+
+def test_what_was_kept_is_there_until_another_run_has_something(tmp_path: Path, pictures: str) -> None:
+    kept, told = replace(SETTINGS, out=tmp_path), list[str]()
+    with pytest.raises(Killed):
+        scale_factor(pictures, STUB, kept, after(9, kill))
+    with pytest.raises(Killed):
+        scale_factor(pictures, STUB, kept, replace(after(3, kill), tell=told.append))
+    assert any("keeps a run that was stopped" in text for text in told)
+    assert scale_factor(pictures, STUB, replace(kept, resume=True)).environment.resumed_from == 2 * BATCH
+
+
+def test_a_part_without_the_firsts_is_no_run(tmp_path: Path, pictures: str) -> None:
+    """The second of two processes had saved and the first had not; what it left is not mixed into a later run."""
+    kept, folder = replace(SETTINGS, out=tmp_path), tmp_path / KEPT_RUN / "scale-factor"
+    with pytest.raises(Killed):
+        scale_factor(pictures, STUB, kept, after(6, kill))
+    (first,) = folder.glob("*.pt")
+    first.rename(folder / "0000-00001.pt")
+    with pytest.raises(Killed):
+        scale_factor(pictures, STUB, replace(kept, resume=True), after(6, kill))
+    found = scale_factor(pictures, STUB, replace(kept, resume=True))
+    assert (found.environment.resumed_from, found.data.count) == (BATCH, COUNT)
+
+
+def test_pictures_that_went_are_missed(tmp_path: Path, pictures: str) -> None:
+    copy = tmp_path / "pictures"
+    shutil.copytree(pictures, copy)
+    kept = replace(SETTINGS, out=tmp_path / "out")
+    with pytest.raises(Killed):
+        scale_factor(str(copy), STUB, kept, after(6, kill))
+    (copy / "00.png").rename(copy / "90.png")
+    with pytest.raises(SetupError, match="22 of 21 pictures"):
+        scale_factor(str(copy), STUB, replace(kept, resume=True))
+
+
+def test_a_folder_that_cannot_be_saved_to_is_told_before_the_first_picture(
+    tmp_path: Path, pictures: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = replace(SETTINGS, out=tmp_path)
+    with pytest.raises(Killed):
+        scale_factor(pictures, STUB, kept, after(6, kill))
+    before = [path.name for path in (tmp_path / KEPT_RUN / "scale-factor").iterdir()]
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_run.torch, "save", lambda *given: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(SetupError, match="No space left"):
+            scale_factor(pictures, STUB, replace(kept, resume=True))
+    assert [path.name for path in (tmp_path / KEPT_RUN / "scale-factor").iterdir()] == before
 
 
 def test_a_damaged_file_is_a_sentence(tmp_path: Path, pictures: str) -> None:

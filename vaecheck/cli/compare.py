@@ -64,6 +64,8 @@ def command(
     elif len(refs) > 1:
         images = o.images_or_samples(images)
     with screen.sharing(out) as (listener, world):
+        if all(map(is_saved, refs)):
+            screen.first_alone(world)
         comparison, shown = compare(refs, images, settings, listener, world)
     comparison = screen.finish(comparison, out=out, as_json=json, shown=shown)
     if missing := missing_of_all(comparison, settings.metrics):

@@ -68,7 +68,7 @@ def command(
             limits = gate_flow.calibrate(source, vae or [], baseline, repeats, settings, listener, out)
         else:
             report = gate_flow.judge(source, vae or [], result, rules, baseline, settings, listener, out, world)
-    screen.forget_run(out)
+    screen.forget_runs(out, "reconstruct", "latents", "scale-factor")
     if calibrate:
         print_limits(limits, out, as_json=json)
     elif code := finish(report, out=out, junit=junit, as_json=json).exit_code:

@@ -211,7 +211,7 @@ def finish(
     if out is not None:
         try:
             result = write_report(result, shown, out, panels)
-            forget_run(out)
+            forget_runs(out, result.kind)
         except InputError as error:
             unwritten = error
     say(result, None if unwritten else out, as_json=as_json)
@@ -226,12 +226,15 @@ def first_alone(world: World) -> None:
         raise PartDone("the first process does it alone")
 
 
-def forget_run(out: Path | None) -> None:
+def forget_runs(out: Path | None, *kinds: str) -> None:
     """What is kept of a run is of no use beside its result."""
     from vaecheck.tasks.settings import KEPT_RUN
 
     if out is not None:
-        shutil.rmtree(out / KEPT_RUN, ignore_errors=True)
+        for kind in kinds:
+            shutil.rmtree(out / KEPT_RUN / kind, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another's is there, or none
+            (out / KEPT_RUN).rmdir()
 
 
 @contextmanager

@@ -146,6 +146,12 @@ class Loader:
         skipped = [[place, picture.id, picture.reason] for place, picture in self._skipped]
         return {"skipped": skipped, "notes": dict(self.notes), "digests": self._digests.state()}
 
+    @staticmethod
+    def done(state: State) -> tuple[set[str], int]:
+        """Of a `state`: the ids that need not be read again, and how many of them were given out."""
+        given = state["digests"]["ids"]
+        return {*given, *(image_id for _, image_id, _ in state["skipped"])}, len(given)
+
     def merge(self, state: State) -> None:
         self._skipped += [(place, SkippedImage(image_id, reason)) for place, image_id, reason in state["skipped"]]
         self.notes.update(state["notes"])

@@ -104,15 +104,18 @@ class ShardStream(Stream):
         return (shard for shard in self.shards if not is_remote(shard))
 
     def divided(self, share: Share) -> Iterator[tuple[int, Entry]]:
-        """Whole shards, so that each is read by one process; single pictures where there are too few of them.
+        """Whole shards, so that each is read by one process; single pictures where there are too few, or a limit.
 
-        A place is the shard's and the picture's in it, which sort as pictures do.
+        A place is the shard's and the picture's in it, which sort as pictures do, however they are divided.
         """
-        if len(self.shards) < share.size or self.first is not None or share.is_whole:
-            yield from super().divided(share)
-            return
+        count = len(self.shards)
+        if share.size <= count and self.first is None:
+            return self._placed(range(share.rank, count, share.size))
+        return itertools.islice(self._placed(range(count)), share.rank, self.first, share.size)
+
+    def _placed(self, numbers: Iterable[int]) -> Iterator[tuple[int, Entry]]:
         wanted: Wanted = (lambda _: True) if self.chosen is None else self.chosen.__contains__
-        for number in range(share.rank, len(self.shards), share.size):
+        for number in numbers:
             entries = (entry for entry in self._of_shard(number, wanted) if wanted(entry.id))
             yield from enumerate(entries, start=number * MOST_IN_A_SHARD)
 

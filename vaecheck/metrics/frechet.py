@@ -61,13 +61,8 @@ class Moments:
         sides = [side.astype(np.float64) for side in np.split(pairs, 2, axis=1)]
         return cls(len(pairs), np.stack([s.sum(0) for s in sides]), np.stack([s.T @ s for s in sides]))
 
-    def with_rows(self, x: Features, y: Features) -> tuple[Values, Values, int]:
-        """Sums, products and N with these images too."""
-        sums, products = self.sums.copy(), self.products.copy()
-        for start in range(0, len(x), CHUNK):
-            more = Moments.of(np.concatenate([side[start : start + CHUNK] for side in (x, y)], axis=1))
-            sums, products = sums + more.sums, products + more.products
-        return sums, products, self.n + len(x)
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.n + other.n, self.sums + other.sums, self.products + other.products)
 
 
 def frechet_distance(x: Features, y: Features) -> float:
@@ -109,10 +104,12 @@ def frechet_of_many(x: Features, y: Features, rest: Moments) -> tuple[float, Val
     x, y: (M, D), a random sample of all; M > D. rest: of the N - M others. The distance is that of all N, exactly; so
     are the influences, up to a constant that centres those of the sample.
     """
-    sums, products, n = rest.with_rows(x, y)
-    a, b = (_fit_of_moments(n, *side) for side in zip(sums, products, strict=True))
+    every = rest
+    for start in range(0, len(x), CHUNK):
+        every += Moments.of(np.concatenate([side[start : start + CHUNK] for side in (x, y)], axis=1))
+    a, b = (_fit_of_moments(every.n, *side) for side in zip(every.sums, every.products, strict=True))
     distance, pull = _influence(x, y, a, b)
-    return distance, pull - pull.mean(), n
+    return distance, pull - pull.mean(), every.n
 
 
 def jackknife_ci95(distance: float, influence: Values, n: int | None = None) -> tuple[float, float]:

@@ -7,7 +7,7 @@ Why a stretch from the 1st to the 99th percentile: one outlier would leave all e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaecheck.cells import Cell, Top
 from vaecheck.metrics.latent_sums import Array
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.pixels import to_8_bits
@@ -30,9 +31,12 @@ LOWEST, HIGHEST = 1.0, 99.0
 
 @dataclass(frozen=True)
 class _Kept:
-    digest: bytes
+    """digest: of the id, in hexadecimal, by which it is kept or not."""
+
+    digest: str
+    id: str
     image: Tensor
-    latents: Array
+    latents: Tensor
 
 
 class LatentMaps:
@@ -46,25 +50,26 @@ class LatentMaps:
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
-        self._kept: dict[str, _Kept] = {}
+        self._kept: Top[_Kept] = Top(lambda kept: kept.digest, KEPT, item=lambda plain: _Kept(**plain))
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
         for image_id, original, latents in zip(batch.ids, batch.original, batch.latents, strict=True):
-            digest = hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).digest()
-            last = max((kept.digest for kept in self._kept.values()), default=b"")
-            if (len(self._kept) < KEPT or digest < last) and bool(latents.isfinite().all()):
+            digest = hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).hexdigest()
+            held = self._kept.items
+            if (len(held) < KEPT or digest < held[-1].digest) and bool(latents.isfinite().all()):
                 image = to_8_bits(original).cpu().clone()
-                self._kept[image_id] = _Kept(digest, image, latents.cpu().double().numpy())
-            if len(self._kept) > KEPT:
-                del self._kept[max(self._kept, key=lambda each: self._kept[each].digest)]
+                self._kept.add([_Kept(digest, image_id, image, latents.cpu().double())])
+
+    def cells(self) -> Mapping[str, Cell]:
+        return {"kept": self._kept}
 
     def panels(self) -> tuple[Panel, ...]:
         """One for each kept picture, by id: the picture, its components, its first channels."""
-        kept = sorted(self._kept.items())
+        kept = sorted(self._kept.items, key=lambda one: one.id)
         if not kept:
             return ()
-        latents = [one.latents for _, one in kept]
+        latents = [one.latents.numpy() for one in kept]
         coloured, grey = components(latents), _stretched([one[:CHANNELS] for one in latents])
         shown = grey[0].shape[0]
         names = "channel 0" if shown == 1 else f"channels 0 to {shown - 1}"
@@ -72,7 +77,7 @@ class LatentMaps:
             Panel(
                 f"latent_maps_{number}",
                 "autocorrelation_1",
-                f"Latents of {image_id}",
+                f"Latents of {one.id}",
                 (
                     ("picture", _picture(one.image)),
                     ("first three principal components", _map(colour.transpose(1, 2, 0), one.image)),
@@ -80,7 +85,7 @@ class LatentMaps:
                 ),
                 note="Smooth areas that follow the picture are easy for a U-Net; grain that does not is noise to it.",
             )
-            for number, ((image_id, one), colour, channels) in enumerate(zip(kept, coloured, grey, strict=True), 1)
+            for number, (one, colour, channels) in enumerate(zip(kept, coloured, grey, strict=True), 1)
         )
 
 

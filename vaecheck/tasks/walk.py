@@ -6,22 +6,23 @@ what would be saved is neither.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from vaecheck import provenance
-from vaecheck.cells import merge, states
-from vaecheck.errors import InputError, PartDone, SetupError
+from vaecheck.cells import HasCells, merge, states
+from vaecheck.errors import InputError, SetupError
 from vaecheck.images.loader import Images, Loader
-from vaecheck.pipeline import Run, evaluate
+from vaecheck.pipeline import Observer, Run, evaluate
 from vaecheck.pixels import Levels
 from vaecheck.tasks.kept_run import KeptRun
-from vaecheck.tasks.opening import Bench
-from vaecheck.tasks.settings import KEPT_RUN
+from vaecheck.tasks.opening import Bench, machine_options
+from vaecheck.tasks.settings import KEPT_RUN, Settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,17 +43,16 @@ def walk(kind: str, title: str, bench: Bench, runs: Sequence[Run], levels: Level
     nothing can be saved, or what was is another run; SetupError where a process has ended, or pictures are missing.
     """
     settings, listener, world = bench.settings, bench.listener, bench.world
+    for observer in (observer for run in runs for observer in run.observers):
+        assert isinstance(observer, HasCells), f"what {type(observer).__name__} keeps would be lost"
     loader = bench.shared_loader()
     kept = _kept_run(kind, bench, runs)
-    if kept is not None and settings.resume:
-        if kept.resume(loader, runs):
-            listener.tell(f"going on after {kept.resumed_from} pictures")
-        else:
-            listener.tell(f"nothing to go on with in {settings.out}: from the beginning")
-    elif kept is not None:
-        kept.begin()
-    listener.start(title, bench.images.count)
-    listener.advance(kept.resumed_from if kept else 0)
+    if kept is not None:
+        there = kept.begin(loader, runs, resume=settings.resume)
+        if there or settings.resume:
+            listener.tell(_beginning(kept, settings, there))
+    listener.start(title, bench.images.count and math.ceil(bench.images.count / world.size))
+    listener.advance(kept.resumed_from // world.size if kept else 0)
     with _stopping(kept is not None) as stopping, closing(loader.rest(kept.done if kept else ())) as rest:
         evaluate(
             runs,
@@ -65,16 +65,21 @@ def walk(kind: str, title: str, bench: Bench, runs: Sequence[Run], levels: Level
         )
     if kept is not None:
         _save(kept, loader, runs, bench)
-    if not world.is_first:
-        world.gathered({"loader": loader.state(), "runs": list(map(states, runs))})
-        raise PartDone(f"process {world.rank} has given its part to the first")
-    for part in world.gathered(None):
+    for part in world.collected(lambda: {"loader": loader.state(), "runs": list(map(states, runs))}):
         loader.merge(part["loader"])
         for run, state in zip(runs, part["runs"], strict=True):
             merge(run, state)
-    if world.size > 1:
+    if world.size > 1 or settings.resume:
         _expect_all(loader, bench)
     return Walked(loader, kept.resumed_from if kept and settings.resume else None)
+
+
+def _beginning(kept: KeptRun, settings: Settings, there: bool) -> str:
+    if settings.resume and there:
+        return f"going on after {kept.resumed_from} pictures"
+    if settings.resume:
+        return f"nothing to go on with in {settings.out}: from the beginning"
+    return f"{settings.out} keeps a run that was stopped; it is replaced in a minute: --resume would go on with it"
 
 
 def _kept_run(kind: str, bench: Bench, runs: Sequence[Run]) -> KeptRun | None:
@@ -90,12 +95,15 @@ def _made_with(kind: str, bench: Bench, runs: Sequence[Run]) -> Mapping[str, Any
     return {
         "command": kind,
         **bench.settings.document(),
+        "max_pixels": bench.settings.max_pixels,
+        "save_reconstructions": bench.settings.save_reconstructions,
         "batch_size": bench.batch_size,
         "dtype": bench.dtype,
         "device": bench.device.type,
         "vaes": [[run.vae.card.ref, run.vae.card.sha256] for run in runs],
+        **machine_options(bench.settings, bench.vae),
         "metric_weights": bench.catalogue.hashes(),
-        "figures": [sorted(run.cells()) for run in runs],
+        "figures": [[_described(observer) for observer in run.observers] for run in runs],
         "pictures": bench.images.source,
         "count": bench.images.count,
         "versions": {name: provenance.versions().get(name) for name in ("vaecheck", "torch")},
@@ -117,11 +125,25 @@ def _saved(
             continue
         kept.seen(len(batch.ids))
         if stopping():
-            if _save(kept, loader, runs, bench):
-                bench.listener.tell(f"stopped after {loader.count} pictures, which are kept: --resume goes on")
-            raise KeyboardInterrupt
+            _stop(kept, loader, runs, bench)
         if kept.is_due:
             _save(kept, loader, runs, bench)
+    if kept is not None and stopping():
+        _stop(kept, loader, runs, bench)
+
+
+def _stop(kept: KeptRun, loader: Loader, runs: Sequence[Run], bench: Bench) -> NoReturn:
+    if _save(kept, loader, runs, bench):
+        done = (
+            f" after {loader.count} pictures, which are kept" if bench.world.size == 1 else ", and what is done is kept"
+        )
+        bench.listener.tell(f"stopped{done}: --resume goes on")
+    raise KeyboardInterrupt
+
+
+def _described(observer: Observer) -> str:
+    names = getattr(observer, "names", None) or getattr(observer, "name", "")
+    return f"{type(observer).__name__} {names}"
 
 
 def _save(kept: KeptRun, loader: Loader, runs: Sequence[Run], bench: Bench) -> bool:

@@ -205,7 +205,7 @@ def test_what_is_known_before_the_walk_is_refused_before_it(
         pytest.fail("the pictures were walked")
 
     folder = saved("plain", stub("plain"))
-    monkeypatch.setattr(task, "evaluate", walked)
+    monkeypatch.setattr(task, "walk", walked)
     changes = {"size": 32, "fit": "pad", "posterior": "sample", "dtype": "bfloat16", "lpips_net": "vgg"}
     for field, value in changes.items():
         with pytest.raises(NotComparable, match=rf"\.{field}: \w+ against {value}"):

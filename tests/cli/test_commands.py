@@ -137,7 +137,7 @@ def test_train_then_check_what_was_trained(run: Run, photos: Path, tmp_path: Pat
 def test_a_unet_and_the_ceiling_from_the_command_line(run: Run, photos: Path, tmp_path: Path) -> None:
     config = tmp_path / "unet.toml"
     config.write_text(
-        "[model]\nblock_out_channels = [16]\nlayers_per_block = 1\nattention_levels = [1]\nnorm_num_groups = 8\n"
+        "[model]\nblock_out_channels = [16]\nlayers_per_block = 1\nattention_levels = []\nnorm_num_groups = 8\n"
         "[training]\nsteps = 2\nbatch_size = 2\n"
     )
     options = ("--vae", "kl-f8-tiny", "--size", 32, "--config", config)

@@ -69,6 +69,11 @@ def test_a_guess_is_said_again_and_a_capital_suffix_is_a_file(
     assert (tmp_path / "OUT.SAFETENSORS").is_file()
 
 
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """A folder is read by our own class and a single file by diffusers', which sum in other orders."""
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
 def reconstruction(path: Path) -> Tensor:
     vae = load_vae(str(path), offline=True)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -89,7 +94,7 @@ def test_the_reconstruction_stays_the_same(
     done = run("weights", "convert", source, out)
     assert done.code == 0, done.err
     assert sorted(path.name for path in out.iterdir()) == ["config.json", WEIGHTS]
-    assert torch.equal(reconstruction(out), reconstruction(source))
+    assert_same(reconstruction(out), reconstruction(source))
     assert load_vae(str(out)).card.scaling_factor == scaling
     assert json.loads((out / "config.json").read_text()).get("scaling_factor") == scaling
     expected = torch.float16 if form == "half" else torch.float32
@@ -140,7 +145,7 @@ def test_a_file_of_two_dtypes_loses_nothing(run: Run, tmp_path: Path, model: Any
     state = {name: t.half() if "encoder" in name else t for name, t in layout_writers.ldm(model).items()}
     torch.save(state, tmp_path / "mixed.pt")
     assert run("weights", "convert", tmp_path / "mixed.pt", tmp_path / "out").code == 0
-    assert torch.equal(reconstruction(tmp_path / "out"), reconstruction(tmp_path / "mixed.pt"))
+    assert_same(reconstruction(tmp_path / "out"), reconstruction(tmp_path / "mixed.pt"))
 
 
 def test_plain_safetensors_keep_every_name_and_what_stood_beside(run: Run, tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ class TestShapes:
         monkeypatch.setattr(
             "vaecheck.images.sources.Entry.read", lambda entry: (reads.append(1), read(Path(entry.path)))[1]
         )
-        pictures = loader._in_order()
+        pictures = loader._in_order(())
         for given in range(1, 40):
             next(pictures)
             time.sleep(0.002)

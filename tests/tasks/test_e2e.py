@@ -32,7 +32,7 @@ CONFIG = """
 [model]
 block_out_channels = [16]
 layers_per_block = 1
-attention_levels = [1]
+attention_levels = []
 norm_num_groups = 8
 [training]
 steps = 8

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaecheck.cells import Rows, State
+from vaecheck.cells import Rows, State, ids_of
 from vaecheck.errors import InputError
 from vaecheck.images.entries import WHOLE, ImageSet, Share
 from vaecheck.images.prepare import Intake, Ready, prepare
@@ -149,7 +149,7 @@ class Loader:
     @staticmethod
     def done(state: State) -> tuple[set[str], int]:
         """Of a `state`: the ids that need not be read again, and how many of them were given out."""
-        given = state["digests"]["ids"]
+        given = ids_of(state["digests"])
         return {*given, *(image_id for _, image_id, _ in state["skipped"])}, len(given)
 
     def merge(self, state: State) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -109,18 +108,30 @@ def test_three_processes_measure_as_one(tmp_path: Path, pictures: Path, kind: st
 
 @pytest.mark.slow
 def test_two_processes_go_on_with_what_one_began(tmp_path: Path, pictures: Path) -> None:
-    command = ["scale-factor", str(pictures), "--vae", "kl-f8-tiny", "--size", "32", "--batch-size", "1", "--json"]
+    """Its VAE asks for the end itself, in the middle, where a file tells it to."""
+    code, told = tmp_path / "stopping.py", tmp_path / "stop"
+    code.write_text(
+        "import os, pathlib, signal\n"
+        "from tests.tasks.stub_vaes import Averages\n"
+        "class Stopping(Averages):\n"
+        "    calls = 0\n"
+        "    def encode(self, pixels):\n"
+        "        self.calls += 1\n"
+        f"        told = pathlib.Path({str(told)!r})\n"
+        "        if self.calls > 5 and told.exists():\n"
+        "            told.unlink()\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        return super().encode(pixels)\n"
+        "def build():\n    return Stopping()\n"
+    )
+    command = ["scale-factor", str(pictures), "--vae", f"{code}:build", "--size", "32", "--batch-size", "1", "--json"]
     command += ["--device", "cpu", "--offline"]
     whole = measured(1, command)
-    begun = start(1, [*command, "--out", str(tmp_path), "--save-every", "1"])
-    kept = tmp_path / "resume" / "scale-factor"
-    while not list(kept.glob("*.pt")) and begun.poll() is None:
-        time.sleep(0.01)
-    begun.send_signal(signal.SIGTERM)
-    begun.communicate()
-    if begun.returncode == 0:
-        pytest.skip("it had ended before it was stopped")
-    assert begun.returncode == 130
+    told.touch()
+    begun = start(1, [*command, "--out", str(tmp_path)])
+    _, err = begun.communicate(timeout=200)
+    assert begun.returncode == 130, err[-2000:]
+    assert "which are kept: --resume goes on" in err
     assert_equal(measured(2, [*command, "--out", str(tmp_path), "--resume"]), whole)
 
 

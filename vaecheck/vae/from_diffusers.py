@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from vaecheck.errors import InputError, SetupError
 from vaecheck.results.types import LatentScaling
 from vaecheck.vae.adapter import PROBE_CHANNELS, Adapted, one_line, sha256_of_files
@@ -48,6 +50,7 @@ class WeightFiles:
         return any(name.endswith(".bin") for name in self.names)
 
 
+NOT_OURS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, InputError)
 SAFETENSORS = WeightFiles((f"{STEM}.safetensors",), None)
 
 
@@ -180,7 +183,7 @@ def _own_class(folder: Path, config: dict[str, Any], weights: WeightFiles) -> KL
         return None
     try:
         return KLAutoencoder.load(folder).requires_grad_(False)
-    except Exception:  # a broken or older file: diffusers reads it, or has the words for what is wrong
+    except NOT_OURS:  # a broken or older file: diffusers reads it, or has the words for what is wrong
         return None
 
 

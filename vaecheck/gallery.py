@@ -78,15 +78,18 @@ class Gallery:
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
         assert batch.finite is not None
-        scores = (
-            psnr_db(batch.original, batch.reconstruction).cpu().masked_fill(~batch.finite.cpu(), -math.inf).tolist()
+        psnr = psnr_db(batch.original, batch.reconstruction)
+        batch.bring(
+            lambda *arrived: self._keep(batch.ids, *arrived), psnr, batch.finite, batch.original, batch.reconstruction
         )
-        self._scores.add(batch.ids, np.array(scores)[:, None])
-        original, reconstruction = batch.original.cpu(), batch.reconstruction.cpu()
-        columns = {judge.name: judge.rows.of(batch.ids)[:, 0].tolist() for judge in self._judges}
+
+    def _keep(self, ids: Sequence[str], psnr: Tensor, finite: Tensor, original: Tensor, reconstruction: Tensor) -> None:
+        scores = psnr.masked_fill(~finite, -math.inf).tolist()
+        self._scores.add(ids, np.array(scores)[:, None])
+        columns = {judge.name: judge.rows.of(ids)[:, 0].tolist() for judge in self._judges}
         new = [
             _Kept(score, image_id, original[i], reconstruction[i], _finite(columns, i))
-            for i, (score, image_id) in enumerate(zip(scores, batch.ids, strict=True))
+            for i, (score, image_id) in enumerate(zip(scores, ids, strict=True))
         ]
         for top in (self._low, self._high, self._sample):
             top.add(new)
@@ -198,14 +201,15 @@ class Disagreements:
         self._batch[ref] = batch
         if len(self._batch) < max(2, len(self.refs)):
             return
-        batches, self._batch = [self._batch[each] for each in self.refs], {}
-        for place, image_id in enumerate(batch.ids):
-            sides = [_of_one(each, place) for each in batches]
-            disagreement = _disagreement(sides)
+        sides, self._batch = [_reconstruction(self._batch[each]) for each in self.refs], {}
+        batch.bring(lambda *arrived: self._keep(batch.ids, *arrived), _disagreements(sides), batch.original, *sides)
+
+    def _keep(self, ids: Sequence[str], disagreements: Tensor, original: Tensor, *sides: Tensor) -> None:
+        for place, (image_id, disagreement) in enumerate(zip(ids, disagreements.tolist(), strict=True)):
             if len(self.kept.items) == self.most and (-disagreement, image_id) > self.kept.items[-1].order:
                 continue
-            own = tuple(side.cpu().clone() for side in sides)
-            self.kept.add([_KeptOfAll(disagreement, image_id, batch.original[place].cpu().clone(), own)])
+            own = tuple(side[place].clone() for side in sides)
+            self.kept.add([_KeptOfAll(disagreement, image_id, original[place].clone(), own)])
 
     def shown(self) -> tuple[SideBySide, ...]:
         """The largest disagreement first."""
@@ -237,14 +241,19 @@ class Disagreeing:
         return {"kept": self.all.kept} if self.ref == self.all.refs[-1] else {}
 
 
-def _of_one(batch: Batch, place: int) -> Tensor:
+def _reconstruction(batch: Batch) -> Tensor:
     assert batch.reconstruction is not None
-    return batch.reconstruction[place]
+    return batch.reconstruction
 
 
-def _disagreement(sides: Sequence[Tensor]) -> float:
-    """Root of the mean squared difference over pixels and pairs, which is twice the unbiased variance over sides."""
-    return math.sqrt(2 * float(torch.stack(list(sides)).float().var(0).mean()))
+def _disagreements(sides: Sequence[Tensor]) -> Tensor:
+    """(B, C, H, W) of each side -> (B,), the root of the mean squared difference over pixels and pairs, which is twice
+    the unbiased variance over sides.
+
+    Why picture by picture: the sides of one fit into the processor's cache.
+    """
+    variances = [torch.stack(of_one).float().var(0).mean() for of_one in zip(*sides, strict=True)]
+    return (2 * torch.stack(variances)).sqrt()
 
 
 def _detached(kept: _Kept) -> _Kept:

@@ -16,6 +16,7 @@ from vaecheck.cells import Cell, HasCells, State
 from vaecheck.errors import InputError
 from vaecheck.images.loader import Images
 from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.metrics.transfers import Transfers, sent
 from vaecheck.pixels import Levels, to_image, to_pixels
 from vaecheck.vae.protocol import VAE, Posterior, joined, noise_for
 from vaecheck.vae.room import Room
@@ -124,9 +125,9 @@ def evaluate(
     levels: what values are compared. None: 8 bits for 8-bit pictures, clamped floats for deeper ones.
     The runs take turns in who gets a batch first: that one finds the caches cold, which is not its VAE's fault.
     """
-    runs = list(runs)
+    runs, transfers = list(runs), Transfers()
     for images in batches:
-        image, (height, width) = _sent(images.image, device), images.valid
+        image, (height, width) = sent(images.image, device), images.valid
         pixels = to_pixels(image)
         shown = pixels[..., :height, :width]
         batch = Batch(
@@ -136,20 +137,16 @@ def evaluate(
             padded=(pixels.shape[-2] - height, pixels.shape[-1] - width),
             places=images.places,
             digests=images.digests,
+            transfers=transfers,
         )
         for run in runs:
             needs = frozenset().union(*(observer.needs for observer in run.observers))
             seen = _walk(run, batch, pixels, needs, posterior, seed, levels)
             for observer in run.observers:
                 observer.update(seen)
+        transfers.settle()
         runs.append(runs.pop(0))
         progress(len(images.ids))
-
-
-def _sent(image: Tensor, device: torch.device) -> Tensor:
-    """The pictures on the device; a GPU copies them by itself from memory that stays where it is."""
-    pinned = image.pin_memory() if device.type == "cuda" else image
-    return pinned.to(device, non_blocking=True)
 
 
 def _walk(

@@ -7,7 +7,7 @@ not be the one that was measured.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -55,7 +55,10 @@ class SaveReconstructions:
 
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
-        for image_id, image in zip(batch.ids, batch.reconstruction.cpu(), strict=True):
+        batch.bring(lambda images: self._write(batch.ids, images), batch.reconstruction)
+
+    def _write(self, ids: Sequence[str], images: Tensor) -> None:
+        for image_id, image in zip(ids, images, strict=True):
             values = _values(image)
             is_png = values.ndim == 2 or (values.dtype == np.uint8 and len(image) in PNG_CHANNELS)
             path = self.folder / self._name(image_id, ".png" if is_png else ".npy")

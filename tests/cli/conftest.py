@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tests import stand_in_weights
 from vaecheck.cli.app import main
 from vaecheck.vae.kl_f8 import KLAutoencoder, KLConfig
 
@@ -41,7 +40,8 @@ def run(
 ) -> Run:
     """Run `vaecheck ARGUMENTS` in this process, with no weights, no cache and no network to find them with."""
     nowhere = str(tmp_path_factory.mktemp("nowhere"))
-    defaults = {"TORCH_HOME": nowhere, "HF_HOME": nowhere, "VAECHECK_CACHE": nowhere, "COLUMNS": "100"}
+    caches = dict.fromkeys(("TORCH_HOME", "HF_HOME", "VAECHECK_CACHE", "TORCHINDUCTOR_CACHE_DIR"), nowhere)
+    defaults = caches | {"COLUMNS": "100"}
 
     def call(*arguments: object, **environment: str) -> Done:
         with monkeypatch.context() as patch:
@@ -61,14 +61,6 @@ def run(
         return done
 
     return call
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VAECHECK_WEIGHTS folder of stand-ins."""
-    folder = tmp_path_factory.mktemp("stand-in")
-    stand_in_weights.write(folder)
-    return folder / "hub" / "checkpoints"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +158,37 @@ class TestHowItRuns:
         plain, compiled = run(*options).document, run(*options, "--compile").document
         assert figures(compiled) == pytest.approx(figures(plain), rel=1e-4)
         assert compiled["settings"]["compile"] != any("--compile failed" in text for text in compiled["warnings"])
+
+    @pytest.mark.slow
+    def test_what_was_compiled_is_kept_between_runs(
+        self, sizes: Path, vae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By processes of their own: in one, torch remembers what it compiled."""
+        monkeypatch.setenv("VAECHECK_CACHE", str(tmp_path))
+        monkeypatch.setenv("VAECHECK_CACHE_GB", "1")
+        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        vaecheck = [sys.executable, "-m", "vaecheck"]
+        options = ["--size", "32", "--limit", "8", "--batch-size", "4", *METRICS, "--compile"]
+        seconds = []
+        for _ in range(2):
+            done = subprocess.run(
+                [*vaecheck, "reconstruct", str(sizes), "--vae", str(vae_folder), *options],
+                capture_output=True,
+                text=True,
+                timeout=600,
+                check=True,
+            )
+            document = json.loads(done.stdout)
+            if not document["settings"]["compile"]:
+                pytest.skip(f"torch.compile does not work here: {document['warnings']}")
+            seconds.append(document["environment"]["seconds"]["vae"])
+        assert seconds[1] < seconds[0] / 2
+        assert any((tmp_path / "compiled").iterdir())
+        told = subprocess.run(
+            [*vaecheck, "weights", "cache", "--clear", "--json"], capture_output=True, text=True, check=True
+        )
+        assert json.loads(told.stdout)["compiled_bytes"] == 0
+        assert not (tmp_path / "compiled").exists()
 
     def test_the_first_batch_is_of_the_first_pictures_however_they_are_grouped(
         self, run: Run, sizes: Path, vae_folder: Path

@@ -1,27 +1,10 @@
-"""Stand-in weights, built once a session, and pictures that look a little like pictures."""
+"""Pictures that look a little like pictures."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-
-from tests import stand_in_weights
-
-
-@pytest.fixture(scope="session")
-def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TORCH_HOME whose hub/checkpoints holds a stand-in for every weight file."""
-    folder = tmp_path_factory.mktemp("torch_home")
-    stand_in_weights.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def checkpoints(torch_home: Path) -> Path:
-    return torch_home / "hub" / "checkpoints"
 
 
 @pytest.fixture(scope="session")

@@ -42,10 +42,15 @@ def pictures(count: int = 4, side: int = 8) -> Tensor:
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=draw)
 
 
+def of(digests: tuple[bytes, ...] = DIGESTS) -> Batch:
+    """The batch that these are the pictures of."""
+    return Batch(tuple(map(str, range(len(digests)))), torch.empty(0), digests=digests)
+
+
 def test_a_second_run_computes_nothing_and_has_the_same_bits(cache: FeatureCache) -> None:
     first, second = Counting(cache), Counting(cache)
-    made = first.features(pictures(), DIGESTS)
-    found = second.features(pictures(), DIGESTS)
+    made = first.features(pictures(), of())
+    found = second.features(pictures(), of())
     assert torch.equal(made, found)
     assert made.dtype == found.dtype == torch.float32
     assert torch.equal(made, Counting(None).features(pictures()))
@@ -54,9 +59,9 @@ def test_a_second_run_computes_nothing_and_has_the_same_bits(cache: FeatureCache
 
 def test_only_the_pictures_that_are_new_are_computed(cache: FeatureCache) -> None:
     images = pictures()
-    Counting(cache).features(images[1:3], DIGESTS[1:3])
+    Counting(cache).features(images[1:3], of(DIGESTS[1:3]))
     extractor = Counting(cache)
-    found = extractor.features(images, DIGESTS)
+    found = extractor.features(images, of())
     assert extractor.seen == [2]
     torch.testing.assert_close(found, Counting(None).features(images), rtol=0, atol=1e-5)
 
@@ -64,9 +69,9 @@ def test_only_the_pictures_that_are_new_are_computed(cache: FeatureCache) -> Non
 def test_a_picture_that_comes_twice_is_computed_once(cache: FeatureCache) -> None:
     twice = pictures(2)[[0, 1, 0]]
     first, second = Counting(cache), Counting(cache)
-    made = first.features(twice, (b"a", b"b", b"a"))
+    made = first.features(twice, of((b"a", b"b", b"a")))
     assert first.seen == [2]
-    assert torch.equal(made, second.features(twice.clone(), (b"a", b"b", b"a")))
+    assert torch.equal(made, second.features(twice.clone(), of((b"a", b"b", b"a"))))
     assert torch.equal(made[0], made[2])
 
 
@@ -82,11 +87,11 @@ def test_without_digests_nothing_is_kept(cache: FeatureCache) -> None:
     "change", [{"sha256": "01"}, {"definition": "another resize"}, {"levels": "truncate"}, {"side": 16}, {"float": 1}]
 )
 def test_what_decides_the_features_is_in_the_key(change: dict[str, object], cache: FeatureCache) -> None:
-    Counting(cache).features(pictures(), DIGESTS)
+    Counting(cache).features(pictures(), of())
     extractor = Counting(cache, **{name: value for name, value in change.items() if name in ("sha256", "definition")})
     images = pictures(side=int(change.get("side", 8)))
     images = images.float() if "float" in change else images
-    extractor.features(images, DIGESTS, str(change.get("levels", "")))
+    extractor.features(images, of(), str(change.get("levels", "")))
     assert extractor.seen == [4]
 
 
@@ -95,8 +100,8 @@ def test_not_finite_features_are_kept_as_they_are(cache: FeatureCache) -> None:
         def _means(self, images: Tensor) -> Tensor:
             return super()._means(images) * torch.tensor([1.0, torch.nan, torch.inf])
 
-    Broken(cache).features(pictures(), DIGESTS)
-    found = Counting(cache).features(pictures(), DIGESTS)
+    Broken(cache).features(pictures(), of())
+    found = Counting(cache).features(pictures(), of())
     assert found[:, 1].isnan().all()
     assert found[:, 2].isinf().all()
 
@@ -107,7 +112,7 @@ def test_several_vaes_ask_the_cache_once(cache: FeatureCache, monkeypatch: pytes
     monkeypatch.setattr(cache, "get", lambda keys: asked.append(len(keys)) or get(keys))
     extractor, images = Counting(cache), pictures()
     for _ in range(3):
-        extractor.features(images, DIGESTS)
+        extractor.features(images, of())
     assert asked == [4]
 
 

@@ -216,7 +216,7 @@ def test_lpips_on_unclamped_floats_is_the_packages(
     protocol = PROTOCOLS[name]
     assert protocol.lpips_names == (f"lpips_{net}",)
     ours = LPIPSDistance(net, checkpoints / BACKBONES[net], "00", published=False)
-    close(ours.distance(*VIEWS[protocol.levels(f"lpips_{net}")](batch_of(floats))), expected.double())
+    close(ours.distance(*VIEWS[protocol.levels(f"lpips_{net}")](batch_of(floats))).double(), expected.double())
     assert (expected - clamped).abs().max() > 1e-4
 
 

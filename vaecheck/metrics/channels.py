@@ -10,8 +10,9 @@ deviation when it is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,6 @@ from vaecheck.metrics.latent_sums import (
     variances,
 )
 from vaecheck.metrics.protocol import Batch, Need
-from vaecheck.pixels import to_float64
 from vaecheck.results.types import Measure, Plot
 
 DELTA = 0.01
@@ -152,26 +152,34 @@ class ChannelStatistics:
 
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
-        mean, log_var = to_float64(batch.posterior.mean), batch.posterior.log_var
-        var = mean.new_zeros(mean.shape) if log_var is None else to_float64(log_var).exp()
+        mean, log_var = batch.posterior.mean, batch.posterior.log_var
+        batch.bring(
+            partial(self._keep, batch.ids, batch.posterior.codes is not None),
+            mean,
+            *([] if log_var is None else [log_var]),
+        )
+
+    def _keep(self, ids: Sequence[str], quantised: bool, mean: Tensor, log_var: Tensor | None = None) -> None:
+        mean, log_var = mean.double(), None if log_var is None else log_var.double()
+        var = mean.new_zeros(mean.shape) if log_var is None else log_var.exp()
         finite = (mean + var).flatten(1).isfinite().all(1)
-        kl = mean.new_zeros(mean.shape) if log_var is None else 0.5 * (mean**2 + var - 1 - to_float64(log_var))
-        sums = [part.flatten(2).sum(2).cpu().numpy()[..., None] for part in (var, kl)]
+        kl = mean.new_zeros(mean.shape) if log_var is None else 0.5 * (mean**2 + var - 1 - log_var)
+        sums = [part.flatten(2).sum(2).numpy()[..., None] for part in (var, kl)]
         of_channels = np.concatenate([own_moments(mean, 4), *sums], axis=2).reshape(len(mean), -1)
-        kind = [mean[0, 0].numel(), float(log_var is not None), float(batch.posterior.codes is not None)]
+        kind = [mean[0, 0].numel(), float(log_var is not None), float(quantised)]
         rows = np.concatenate([np.tile(kind, (len(mean), 1)), of_channels], axis=1)
-        rows[~finite.cpu().numpy()] = np.nan
-        self.rows.add(batch.ids, rows)
+        rows[~finite.numpy()] = np.nan
+        self.rows.add(ids, rows)
         if finite.any():
             self._add_sums(mean[finite])
 
     def _add_sums(self, mean: Tensor) -> None:
         flat = mean.flatten(2)
         deviation = flat - flat.mean(2, keepdim=True)
-        self.within.add((deviation @ deviation.transpose(1, 2)).sum(0).cpu().numpy())
-        self.histogram.add(_histogram(flat.transpose(0, 1).flatten(1).cpu().numpy()))
+        self.within.add((deviation @ deviation.transpose(1, 2)).sum(0).numpy())
+        self.histogram.add(_histogram(flat.transpose(0, 1).flatten(1).numpy()))
         pictures = mean.new_full(mean.shape[1:], len(mean))
-        self.units.add(np.stack([part.cpu().numpy() for part in (pictures, mean.sum(0), (mean**2).sum(0))]))
+        self.units.add(np.stack([part.numpy() for part in (pictures, mean.sum(0), (mean**2).sum(0))]))
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "within": self.within, "histogram": self.histogram, "units": self.units}

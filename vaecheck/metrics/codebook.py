@@ -59,11 +59,14 @@ class Codebook:
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
         assert batch.posterior.codes is not None
-        codes = batch.posterior.codes.flatten(1).cpu()  # (B, h*w)
-        finite = batch.posterior.mean.flatten(1).isfinite().all(1).cpu().numpy()
-        used = np.array([[float(len(torch.unique(one)))] for one in codes])
-        self.rows.add(batch.ids, np.where(finite[:, None], used, NON_FINITE))
-        self.counts.add(self._counted(codes[torch.from_numpy(finite)]))
+
+        def keep(codes: Tensor, finite: Tensor) -> None:
+            used = torch.tensor([len(torch.unique(one)) for one in codes], dtype=torch.float64)
+            self.rows.add(batch.ids, used.masked_fill(~finite, NON_FINITE).numpy()[:, None])
+            self.counts.add(self._counted(codes[finite]))
+
+        finite = batch.posterior.mean.flatten(1).isfinite().all(1)
+        batch.bring(keep, batch.posterior.codes.flatten(1), finite)  # (B, h*w), (B,)
 
     def _counted(self, codes: Tensor) -> NDArray[np.float64]:
         return torch.bincount(codes.flatten(), minlength=self.size).double().numpy()

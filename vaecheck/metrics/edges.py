@@ -18,6 +18,7 @@ from vaecheck.errors import NotEnoughImages
 from vaecheck.metrics.per_image import NON_FINITE, finite_or_none, mean_measure
 from vaecheck.metrics.pixel import PEAK
 from vaecheck.metrics.protocol import Batch, Need
+from vaecheck.metrics.transfers import sent
 from vaecheck.pixels import to_float64
 from vaecheck.results.types import Measure
 
@@ -41,8 +42,13 @@ def mse_inside_and_outside(original: Tensor, reconstruction: Tensor, mask: Tenso
     """
     error = original.float() - reconstruction.float()
     squares = to_float64((error * error).mean(1))  # (B, H, W)
-    inside = mask.to(squares.device)
-    return squares[:, inside].mean(1), squares[:, ~inside].mean(1)
+    inside = sent(mask, squares.device)
+    return _mean_of(squares, inside), _mean_of(squares, ~inside)
+
+
+def _mean_of(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, H, W), (H, W) -> (B,). Why no indexing by a mask: the device would have to say first how many there are."""
+    return values.where(mask, 0.0).sum((1, 2)) / mask.sum()
 
 
 def seam_error_ratio(original: Tensor, tiled: Tensor, whole: Tensor, seams: Tensor) -> Tensor:
@@ -83,13 +89,15 @@ class BorderPSNR:
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
         assert batch.finite is not None
-        values = torch.full((len(batch.ids), 2), NO_VALUE, dtype=torch.float64)
-        if any(batch.padded):
-            strip = self._strip(batch)
-            both = mse_inside_and_outside(batch.original, batch.reconstruction, strip)
-            values = 10 * torch.log10(PEAK**2 / torch.stack(both, 1)).cpu()
-            values = values.masked_fill(~batch.finite.cpu()[:, None], NON_FINITE)
-        self.rows.add(batch.ids, values.numpy())
+        if not any(batch.padded):
+            self.rows.add(batch.ids, np.full((len(batch.ids), 2), NO_VALUE))
+            return
+
+        def keep(values: Tensor, finite: Tensor) -> None:
+            self.rows.add(batch.ids, values.masked_fill(~finite[:, None], NON_FINITE).numpy())
+
+        both = mse_inside_and_outside(batch.original, batch.reconstruction, self._strip(batch))
+        batch.bring(keep, 10 * torch.log10(PEAK**2 / torch.stack(both, 1)), batch.finite)
 
     def _strip(self, batch: Batch) -> Tensor:
         rows, columns = batch.padded

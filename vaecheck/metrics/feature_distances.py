@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaecheck.cells import Cell, Smallest, State, Sum
 from vaecheck.errors import InputError, NotEnoughImages
@@ -80,11 +81,16 @@ class FeatureDistances:
 
     def update(self, batch: Batch) -> None:
         original, reconstruction = self.view(batch)
-        of_originals = self.extractor.features(original, batch.digests, self.levels)
-        features = torch.cat([of_originals, self.extractor.features(reconstruction)], dim=1).cpu().numpy()
-        finite = np.ones(len(batch.ids), bool) if batch.finite is None else batch.finite.cpu().numpy()
-        self.rows.add([i for i, kept in zip(batch.ids, finite, strict=True) if kept], features[finite])
-        self.non_finite.add(np.array([float((~finite).sum())]))
+        of_originals = self.extractor.features(original, batch, self.levels)
+        features = torch.cat([of_originals, self.extractor.features(reconstruction)], dim=1)
+        finite = torch.ones(len(batch.ids), dtype=torch.bool) if batch.finite is None else batch.finite
+
+        def keep(features: Tensor, finite: Tensor) -> None:
+            ids = [image_id for image_id, kept in zip(batch.ids, finite.tolist(), strict=True) if kept]
+            self.rows.add(ids, features[finite].numpy())
+            self.non_finite.add(np.array([float((~finite).sum())]))
+
+        batch.bring(keep, features, finite)
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "others": self._others, "non_finite": self.non_finite}

@@ -17,6 +17,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vaecheck import feature_cache
 from vaecheck.feature_cache import FeatureCache
+from vaecheck.metrics.protocol import Batch
+from vaecheck.metrics.transfers import sent
+from vaecheck.vae.protocol import joined
 
 Value = TypeVar("Value")
 
@@ -49,23 +52,38 @@ def _version(images: Tensor) -> int | None:
 def through_cache(
     cache: FeatureCache,
     made_by: Sequence[object],
-    digests: Sequence[bytes],
+    of: Batch,
     images: Tensor,
     make: Callable[[Tensor], Tensor],
+    device: torch.device,
 ) -> Tensor:
-    """make(images), float32 (B, D), on the CPU; what the cache has is not made, and what is made is added to it.
+    """make(images), float32 (B, D), on the device; what the cache has is not made, and what is made is added to it.
 
-    digests: of the B pictures. made_by: all else that decides the features, D and the device included. A picture that
-    comes twice is made once, so that a run gives the same bits as the next, which finds all of them.
+    of: the batch whose originals the B images are. made_by: all else that decides the features, D and the device
+    included. A picture that comes twice is made once, so that a run gives the same bits as the next, which finds all
+    of them.
     """
     described = (*made_by, images.dtype, tuple(images.shape[1:]), torch.__version__)
-    keys = feature_cache.keys(described, digests)
+    keys = feature_cache.keys(described, of.digests)
     found = cache.get(list(dict.fromkeys(keys)))
-    missing = [place for place, key in enumerate(keys) if key not in found and keys.index(key) == place]
+    missing = [key for key in dict.fromkeys(keys) if key not in found]
+    parts = []
+    if found:
+        values = np.frombuffer(bytearray().join(found.values()), "<f4").reshape(len(found), -1)
+        parts.append(sent(torch.from_numpy(values.astype(np.float32)), device))
     if missing:
-        made = make(images if len(missing) == len(images) else images[missing]).cpu().numpy().astype("<f4")
-        new = {keys[place]: features.tobytes() for place, features in zip(missing, made, strict=True)}
-        cache.add(new)
-        found |= new
-    features = np.frombuffer(bytearray().join(found[key] for key in keys), "<f4").reshape(len(keys), -1)
-    return torch.from_numpy(features.astype(np.float32))
+        made = make(_at([keys.index(key) for key in missing], images))
+        of.bring(lambda made: cache.add(dict(zip(missing, map(_stored, made), strict=True))), made)
+        parts.append(made)
+    order = {key: place for place, key in enumerate((*found, *missing))}
+    return _at([order[key] for key in keys], joined(parts))
+
+
+def _at(places: Sequence[int], rows: Tensor) -> Tensor:
+    if list(places) == list(range(len(rows))):
+        return rows
+    return rows.index_select(0, sent(torch.tensor(places), rows.device))
+
+
+def _stored(features: Tensor) -> bytes:
+    return features.numpy().astype("<f4").tobytes()

@@ -57,11 +57,14 @@ class KL:
             quantised = batch.posterior.codes is not None
             self.without.add(len(batch.ids) * np.array([1.0, float(quantised)]))
             return
-        nats = kl_nats(batch.posterior).cpu().numpy()[:, None]
-        nats = np.where(np.isfinite(nats), nats, NON_FINITE)
         elements = batch.posterior.mean[0].numel()
         pixels = batch.original.shape[-1] * batch.original.shape[-2]
-        self.rows.add(batch.ids, nats / [1.0, elements, pixels * math.log(2)])
+
+        def keep(nats: Tensor) -> None:
+            finite = nats.where(nats.isfinite(), NON_FINITE).numpy()[:, None]
+            self.rows.add(batch.ids, finite / [1.0, elements, pixels * math.log(2)])
+
+        batch.bring(keep, kl_nats(batch.posterior))
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "without": self.without}

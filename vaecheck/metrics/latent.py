@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,15 +96,26 @@ class LatentMoments:
         used = fold(to_float64(batch.latents), self.patch)
         log_var = batch.posterior.log_var
         var = mean.new_zeros(mean.shape) if log_var is None else fold(to_float64(log_var).exp(), self.patch)
-        finite = (mean + var + used).flatten(1).isfinite().all(1).cpu().numpy()
         per_channel = [mean.sum(2), (mean**2).sum(2), var.sum(2), used.sum(2), (used**2).sum(2)]
-        sums = np.stack([part.cpu().numpy() for part in per_channel], axis=1)  # (B, 5, C * patch^2)
         shape = batch.posterior.mean.shape[1:]
-        images = len(batch.ids)
-        elements = np.full((images, 1), shape.numel())
-        fixed = np.tile([batch.original[0].numel(), *shape, float(log_var is not None)], (images, 1))
+        fixed = np.array([batch.original[0].numel(), *shape, float(log_var is not None)])
+        batch.bring(
+            lambda sums, finite: self._keep(batch.ids, sums.numpy(), finite.numpy(), shape, fixed),
+            torch.stack(per_channel, dim=1),  # (B, 5, C * patch^2)
+            (mean + var + used).flatten(1).isfinite().all(1),
+        )
+
+    def _keep(
+        self,
+        ids: Sequence[str],
+        sums: NDArray[np.float64],
+        finite: NDArray[np.bool_],
+        shape: torch.Size,
+        fixed: NDArray[np.float64],
+    ) -> None:
         sums[~finite] = np.nan
-        self.rows.add(batch.ids, np.concatenate([elements, sums.sum(2), fixed], axis=1))
+        elements = np.full((len(ids), 1), shape.numel())
+        self.rows.add(ids, np.concatenate([elements, sums.sum(2), np.tile(fixed, (len(ids), 1))], axis=1))
         ones = torch.ones((1, *shape), dtype=torch.float64)
         counts = finite.sum() * fold(ones, self.patch).sum(2).numpy()
         self.channel_sums.add(np.concatenate([counts, sums[finite].sum(0)]))

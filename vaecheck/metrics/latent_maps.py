@@ -54,12 +54,15 @@ class LatentMaps:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        for image_id, original, latents in zip(batch.ids, batch.original, batch.latents, strict=True):
+        batch.bring(lambda *arrived: self._keep(batch.ids, *arrived), batch.original, batch.latents)
+
+    def _keep(self, ids: Sequence[str], originals: Tensor, all_latents: Tensor) -> None:
+        for image_id, original, latents in zip(ids, originals, all_latents, strict=True):
             digest = hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).hexdigest()
             held = self._kept.items
             if (len(held) < KEPT or digest < held[-1].digest) and bool(latents.isfinite().all()):
-                image = to_8_bits(original).cpu().clone()
-                self._kept.add([_Kept(digest, image_id, image, latents.cpu().double())])
+                image = to_8_bits(original).clone()
+                self._kept.add([_Kept(digest, image_id, image, latents.double())])
 
     def cells(self) -> Mapping[str, Cell]:
         return {"kept": self._kept}

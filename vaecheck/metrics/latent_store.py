@@ -127,7 +127,7 @@ class LatentReadings:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        self.store.add(batch.ids, batch.latents)
+        batch.bring(lambda latents: self.store.add(batch.ids, latents), batch.latents)
 
     def cells(self) -> Mapping[str, Cell]:
         return self.store.cells()

@@ -30,12 +30,15 @@ CONSTANT = 1e-13
 
 
 def own_moments(latents: Tensor, order: int) -> Array:
-    """(B, C, h, w) float64 -> (B, C, order): the mean, and the sums of (z - mean)^2, ..., (z - mean)^order."""
+    """(B, C, h, w) float64 -> (B, C, order): the mean, and the sums of (z - mean)^2, ..., (z - mean)^order.
+
+    latents: in main memory.
+    """
     flat = latents.flatten(2)
     mean = flat.mean(2, keepdim=True)
     deviation = flat - mean
     parts = [mean[..., 0], *((deviation**power).sum(2) for power in range(2, order + 1))]
-    return np.stack([part.cpu().numpy() for part in parts], axis=-1)
+    return np.stack([part.numpy() for part in parts], axis=-1)
 
 
 def about(moments: Array, counts: Array, centre: Array) -> Array:

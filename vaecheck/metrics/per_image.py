@@ -54,9 +54,11 @@ class PerImage:
 
     def update(self, batch: Batch) -> None:
         assert batch.finite is not None
-        values = self.function(*self.view(batch)).cpu().double()
-        values = values.masked_fill(~batch.finite.cpu(), NON_FINITE)
-        self.rows.add(batch.ids, values.numpy()[:, None])
+
+        def keep(values: Tensor, finite: Tensor) -> None:
+            self.rows.add(batch.ids, values.double().masked_fill(~finite, NON_FINITE).numpy()[:, None])
+
+        batch.bring(keep, self.function(*self.view(batch)), batch.finite)
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows}

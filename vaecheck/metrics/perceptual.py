@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,6 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from vaecheck.errors import SetupError, WeightsError
 from vaecheck.feature_cache import FeatureCache
 from vaecheck.metrics.kept_features import Remembered, through_cache
+from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import to_pixels
 from vaecheck.vae.pickles import reason_of
 
@@ -70,19 +71,19 @@ class FeatureExtractor:
         self._network = network
         self._remembered = Remembered[Tensor]()
 
-    def features(self, images: Tensor, digests: Sequence[bytes] = (), levels: str = "") -> Tensor:
+    def features(self, images: Tensor, of: Batch | None = None, levels: str = "") -> Tensor:
         """uint8 (B, 3, H, W) -> float32 (B, feature_count), on this extractor's device.
 
-        digests: of the pictures that `images` were made of, empty where they are not known; levels: how they were
-        made. Features are remembered while the tensor lives, and found in the cache by the digests.
+        of: the batch whose originals `images` are, so that the cache may have them; levels: how they were made of its
+        pictures. Features are remembered while the tensor lives.
         """
-        return self._remembered.of(images, lambda: self._found(images, digests, levels))
+        return self._remembered.of(images, lambda: self._found(images, of, levels))
 
-    def _found(self, images: Tensor, digests: Sequence[bytes], levels: str) -> Tensor:
-        if self.cache is None or not digests:
+    def _found(self, images: Tensor, of: Batch | None, levels: str) -> Tensor:
+        if self.cache is None or of is None or not of.digests:
             return self._computed(images)
         made_by = (self.name, self.sha256, self.definition, self.feature_count, levels, self.device.type)
-        return through_cache(self.cache, made_by, digests, images, self._computed).to(self.device)
+        return through_cache(self.cache, made_by, of, images, self._computed, self.device)
 
     def _computed(self, images: Tensor) -> Tensor:
         with full_precision(self.device):
@@ -192,7 +193,7 @@ class EfficientNetLite0(FeatureExtractor):
 class LPIPSDistance:
     """LPIPS v0.1: the lpips package's network and linear heads on a backbone read from `path`.
 
-    distance: two uint8 (B, 3, H, W) -> float64 (B,), on the CPU; 0 for equal images, no upper limit.
+    distance: two uint8 (B, 3, H, W) -> float32 (B,), on this network's device; 0 for equal images, no upper limit.
     Formula: sum over layers of the spatial mean of w . (a - b)^2, a and b being channel-normalised activations
     of pixels in [-1, 1].
     Raises WeightsError when the file is not a state of this backbone.
@@ -215,7 +216,7 @@ class LPIPSDistance:
             of_original = self._remembered.of(original, lambda: self._activations(original))
             layers = zip(self._heads, of_original, self._activations(reconstruction), strict=True)
             distance: Tensor = sum(head((a - b) ** 2).mean((2, 3)) for head, a, b in layers)
-        return distance.flatten().cpu().double()
+        return distance.flatten()
 
     def _activations(self, images: Tensor) -> tuple[Tensor, ...]:
         """uint8 (B, 3, H, W) -> of every layer the channel-normalised activations."""

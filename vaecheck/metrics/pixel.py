@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def _ssim_of_one(x: Tensor, y: Tensor) -> Tensor:
     x, y = _tiles(x), _tiles(y)
     shift = x.mean((-2, -1), keepdim=True)
     x, y = x - shift, y - shift
-    band = _band(x)
+    band = _band(x.device)
     maps = torch.stack([x, y, (x - y) ** 2, x * x + y * y])
     mean_x, mean_y, mean_dd, mean_squares = band.T @ (maps @ band)
     mean_d = mean_x - mean_y
@@ -81,8 +82,9 @@ def _tiles(image: Tensor) -> Tensor:
     return padded.unfold(1, SSIM_TILE, step).unfold(2, SSIM_TILE, step)
 
 
-def _band(like: Tensor) -> Tensor:
-    """(TILE, TILE - 10): column i holds the normalised window at rows i .. i + 10.
+@cache
+def _band(device: torch.device) -> Tensor:
+    """float32 (TILE, TILE - 10): column i holds the normalised window at rows i .. i + 10.
 
     Why products with a band matrix: on a CPU they filter single-channel maps several times faster than
     convolutions do.
@@ -93,4 +95,4 @@ def _band(like: Tensor) -> Tensor:
     band = torch.zeros(SSIM_TILE, SSIM_TILE - SSIM_WINDOW + 1)
     for i, weight in enumerate(weights):
         band.diagonal(-i).fill_(weight)
-    return band.to(like)
+    return band.to(device)

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from vaecheck.cells import Cell, Rows, Smallest
+from vaecheck.metrics.transfers import Keep, Transfers
 from vaecheck.results.types import Measure
 from vaecheck.vae.protocol import Posterior
 
@@ -33,6 +34,7 @@ class Batch:
     padded: (rows, columns) that were added to reach the VAE's multiple and cropped off again.
     places: of the pictures in the order of their source, counted from 0.
     digests: sha256 of the pixels of each; empty where they are not known.
+    transfers: of the loop; None where there is none, and what is brought comes at once.
     """
 
     ids: tuple[str, ...]
@@ -46,6 +48,17 @@ class Batch:
     padded: tuple[int, int] = (0, 0)
     places: tuple[int, ...] = ()
     digests: tuple[bytes, ...] = ()
+    transfers: Transfers | None = None
+
+    def bring(self, keep: Keep, *tensors: Tensor) -> None:
+        """Call keep(*tensors) when these are in main memory: at the end of the batch, in the order of the calls.
+
+        An observer that looks at a tensor's values in `update` makes the device wait (metrics/transfers.py).
+        """
+        if self.transfers is not None:
+            self.transfers.bring(keep, *tensors)
+        else:
+            keep(*(tensor.cpu() for tensor in tensors))
 
 
 View = Callable[[Batch], tuple[Tensor, Tensor]]

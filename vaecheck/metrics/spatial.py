@@ -5,7 +5,7 @@ Why about the mean of all pictures, not each picture's own: a U-Net sees latents
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,6 @@ from vaecheck.metrics.latent_sums import (
 )
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.token_cosines import FAR, FARTHEST, MOST_WINDOWS, WINDOW, Windows, cds, lds
-from vaecheck.pixels import to_float64
 from vaecheck.results.types import Line, Measure, Plot
 
 LAGS = (1, 2, 4, 8, 16)
@@ -105,16 +104,18 @@ class Spatial:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        latents = to_float64(batch.latents)
-        finite = latents.flatten(1).isfinite().all(1).cpu().numpy()
+        batch.bring(lambda latents: self._keep(batch.ids, latents.double()), batch.latents)
+
+    def _keep(self, ids: Sequence[str], latents: Tensor) -> None:
+        finite = latents.flatten(1).isfinite().all(1).numpy()
         deviation = latents - latents.mean((2, 3), keepdim=True)
         of_channels = np.concatenate([own_moments(latents, 2), *(_products(deviation, lag) for lag in LAGS)], axis=2)
         sides = np.tile(np.array(latents.shape[2:], np.float64), (len(latents), 1))
         rows = np.concatenate([sides, of_channels.reshape(len(latents), -1)], axis=1)
         rows[~finite] = np.nan
-        self.rows.add(batch.ids, rows)
+        self.rows.add(ids, rows)
         places = np.flatnonzero(finite).tolist()
-        self.windows.add([batch.ids[place] for place in places], latents[places])
+        self.windows.add([ids[place] for place in places], latents[places])
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "windows": self.windows.rows}

@@ -14,7 +14,7 @@ alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -39,7 +39,6 @@ from vaecheck.metrics.latent_sums import (
     variances,
 )
 from vaecheck.metrics.protocol import Batch, Need
-from vaecheck.pixels import to_float64
 from vaecheck.results.types import Line, Measure, Plot
 
 RHOS = (0.25, 0.5)
@@ -122,9 +121,12 @@ class Spectrum:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        latents = to_float64(batch.latents)
+        batch.bring(lambda *arrived: self._keep(batch.ids, *arrived), batch.latents, batch.original)
+
+    def _keep(self, ids: Sequence[str], latents: Tensor, original: Tensor) -> None:
+        latents = latents.double()
         shape = (latents.shape[-2], latents.shape[-1])
-        finite = latents.flatten(1).isfinite().all(1).cpu().numpy()
+        finite = latents.flatten(1).isfinite().all(1).numpy()
         latents = latents.nan_to_num(0.0, 0.0, 0.0)
         energy = _energy(latents)
         above = [(energy * _above(shape, rho)).sum((2, 3)) for rho in RHOS]
@@ -132,11 +134,11 @@ class Spectrum:
             [own_moments(latents, 2), np.stack(above, axis=2), energy.reshape(*energy.shape[:2], -1) @ _bands(shape)],
             axis=2,
         )
-        pictures = _energy(_on_grid(batch.original, shape)).mean(1).reshape(len(latents), -1) @ _bands(shape)
+        pictures = _energy(_on_grid(original, shape)).mean(1).reshape(len(latents), -1) @ _bands(shape)
         sides = np.tile(np.array(shape, np.float64), (len(latents), 1))
         rows = np.concatenate([sides, of_channels.reshape(len(latents), -1), pictures], axis=1)
         rows[~finite] = np.nan
-        self.rows.add(batch.ids, rows)
+        self.rows.add(ids, rows)
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows}
@@ -287,14 +289,14 @@ def _lowest(shape: tuple[int, int]) -> float:
 
 def _energy(fields: Tensor) -> Array:
     """(B, C, h, w) -> squared coefficients of the orthonormal 2-D DCT-II, float64."""
-    energy = np.asarray(dctn(fields.cpu().double().numpy(), axes=(2, 3), norm="ortho") ** 2)
+    energy = np.asarray(dctn(fields.double().numpy(), axes=(2, 3), norm="ortho") ** 2)
     energy[energy < ROUNDING * energy.sum((2, 3), keepdims=True)] = 0.0
     return energy
 
 
 def _on_grid(original: Tensor, shape: tuple[int, int]) -> Tensor:
     """Pictures averaged over the areas of the latent cells, exactly where the sides are multiples."""
-    return F.adaptive_avg_pool2d(original.cpu().double(), shape)
+    return F.adaptive_avg_pool2d(original.double(), shape)
 
 
 @lru_cache(maxsize=64)

@@ -145,7 +145,7 @@ class _NonFinite:
 
     def update(self, batch: Batch) -> None:
         assert batch.finite is not None
-        self.found.add(np.array([float((~batch.finite).sum())]))
+        batch.bring(lambda finite: self.found.add(np.array([float((~finite).sum())])), batch.finite)
 
     @property
     def count(self) -> int:

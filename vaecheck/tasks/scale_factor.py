@@ -18,7 +18,6 @@ from vaecheck.metrics.latent import LatentMoments, Moments, Scaled
 from vaecheck.metrics.protocol import Batch, Need
 from vaecheck.metrics.throughput import speed_measures
 from vaecheck.pipeline import Run, Stopwatch
-from vaecheck.pixels import to_float64
 from vaecheck.results.types import LatentScaling, PerImage, Result, Scaling, VAECard
 from vaecheck.tasks.opening import open_bench, whole
 from vaecheck.tasks.reconstruct import broken_remedy, picture_warnings
@@ -55,8 +54,10 @@ class FirstBatch:
         held = self.samples.items
         if len(held) == self.size and min(batch.places) > held[-1][0]:
             return
-        samples = to_float64(batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed))).cpu()
-        self.samples.add((place, one.flatten()) for place, one in zip(batch.places, samples, strict=True))
+        samples = batch.posterior.sample(noise_for(batch.ids, batch.posterior.mean, self.seed))
+        batch.bring(
+            lambda samples: self.samples.add(zip(batch.places, samples.double().flatten(1), strict=True)), samples
+        )
 
     def cells(self) -> Mapping[str, Cell]:
         return {"samples": self.samples}

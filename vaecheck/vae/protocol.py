@@ -80,7 +80,8 @@ def noise_for(image_ids: Sequence[str], like: Tensor, seed: int) -> Tensor:
         torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(_seed_of(image_id, seed)))
         for image_id in image_ids
     ]
-    return torch.stack(draws).to(device=like.device, dtype=like.dtype)
+    drawn = torch.stack(draws).to(like.dtype)
+    return (drawn.pin_memory() if like.is_cuda else drawn).to(like.device, non_blocking=True)
 
 
 def _seed_of(image_id: str, seed: int) -> int:

@@ -16,7 +16,7 @@ from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.pixels import to_pixels
 from vaecheck.results.types import VAECard
 from vaecheck.vae.protocol import VAE, Posterior
-from vaecheck.vae.room import is_out_of_memory
+from vaecheck.vae.room import Room, is_out_of_memory
 from vaecheck.vae.tiling import Tiled
 
 CPU = torch.device("cpu")
@@ -123,6 +123,9 @@ def test_the_size_that_fits_is_kept_for_later_batches_and_said() -> None:
     evaluate([run], batches(pictures(96), 32), device=CPU)
     once = [32, 16, 8, 8, 8, 8]
     assert vae.tried == once + once + [8] * 16
+    other = Room(halved={"encode": (16, 4)})
+    other.merge(run.room.state())
+    assert other.halved == {"encode": (32, 4), "decode": (32, 8)}
     assert run.room.batch_size(32) == 8
     assert run.room.warnings() == (
         "batches of 32 pictures did not fit into memory; 8 at a time went through encode",

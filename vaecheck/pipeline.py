@@ -100,8 +100,8 @@ class Run:
     room: Room = field(default_factory=Room)
 
     def cells(self) -> Mapping[str, Cell]:
-        """Of all observers, by their places, and the stopwatch."""
-        found: dict[str, Cell] = {"stopwatch": self.stopwatch}
+        """Of all observers, by their places, the stopwatch, and how much went through at once."""
+        found: dict[str, Cell] = {"stopwatch": self.stopwatch, "room": self.room}
         for place, observer in enumerate(self.observers):
             if isinstance(observer, HasCells):
                 found |= {f"{place} {name}": cell for name, cell in observer.cells().items()}

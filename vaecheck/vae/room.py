@@ -74,6 +74,15 @@ class Room:
             for stage, (asked, used) in self.halved.items()
         )
 
+    def state(self) -> dict[str, list[int]]:
+        """A cell's: what was halved is told of all processes, and of what a run did before it was stopped."""
+        return {stage: list(pair) for stage, pair in self.halved.items()}
+
+    def merge(self, state: dict[str, list[int]]) -> None:
+        for stage, (asked, used) in state.items():
+            most, least = self.halved.get(stage, (asked, used))
+            self.halved[stage] = max(most, asked), min(least, used)
+
     def _most(self, stage: str, batch: Tensor) -> int:
         if stage not in self.elements:
             return len(batch)

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vaecheck"
 BELOW_TASKS = {
     *("pipeline", "gallery", "saving", "unet_cost", "images", "pixels", "vae", "metrics", "probes", "train"),
-    *("cells", "world", "weights", "feature_cache", "event_files"),
+    *("transfers", "cells", "world", "weights", "feature_cache", "event_files"),
     *("protocols", "provenance", "published", "explanations", "results", "errors"),
 }
 
@@ -24,15 +24,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("published", "protocols", "explanations", "memory", "world", "errors"),
     },
     "tasks": BELOW_TASKS,
-    "pipeline": {"cells", "images", "vae", "metrics", "pixels", "errors"},
+    "pipeline": {"cells", "images", "vae", "metrics", "pixels", "transfers", "errors"},
     "gallery": {"cells", "metrics", "pixels", "results"},
     "saving": {"cells", "metrics", "pixels", "errors"},
     "event_files": set(),
     "cells": {"errors"},
     "images": {"cells", "results", "hub_errors", "deadline", "errors"},
     "pixels": set(),
-    "vae": {"pixels", "results", "hub_errors", "deadline", "errors"},
-    "metrics": {"cells", "pixels", "weights", "feature_cache", "protocols", "results", "vae", "errors"},
+    "transfers": set(),
+    "vae": {"pixels", "transfers", "results", "hub_errors", "deadline", "errors"},
+    "metrics": {"cells", "pixels", "transfers", "weights", "feature_cache", "protocols", "results", "vae", "errors"},
     "probes": {"images", "vae", "metrics", "pixels", "results", "errors"},
     "train": {"pipeline", "images", "pixels", "vae", "metrics", "weights", "results", "errors"},
     "weights": {"deadline", "errors"},

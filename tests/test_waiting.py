@@ -12,12 +12,12 @@ from torch import Tensor
 
 from vaecheck import pipeline
 from vaecheck.metrics import kept_features
-from vaecheck.metrics.transfers import Keep, Transfers
 from vaecheck.tasks.compare import compare
 from vaecheck.tasks.latents import latents
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.scale_factor import scale_factor
 from vaecheck.tasks.settings import Settings
+from vaecheck.transfers import Transfers
 
 BATCHES = 3
 METRICS = ("rfid", "lpips_alex", "psnr_db")
@@ -54,17 +54,17 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     settle = Transfers.settle
 
-    def bring(self: Transfers, keep: Keep, *tensors: Tensor) -> None:
-        self._under_way.append((keep, [tensor.as_subclass(Tensor) for tensor in tensors]))
+    def sent_for(self: Transfers, tensor: Tensor) -> Tensor:
+        return tensor.as_subclass(Tensor)
 
     def settled(self: Transfers) -> None:
-        found.append(sum(len(tensors) for _, tensors in self._under_way))
+        found.append(sum(len(tensors) for _, tensors in self._waiting))
         settle(self)
 
     def sent(tensor: Tensor, device: torch.device) -> Tensor:
         return tensor.as_subclass(Far)
 
-    monkeypatch.setattr(Transfers, "bring", bring)
+    monkeypatch.setattr(Transfers, "_sent_for", sent_for)
     monkeypatch.setattr(Transfers, "settle", settled)
     for module in (pipeline, kept_features):
         monkeypatch.setattr(module, "sent", sent)
@@ -123,3 +123,17 @@ def test_latents_without_those_that_run_the_vae_themselves(waits: list[int], set
     names = ("latent_std", "kl_nats_per_image", "effective_rank", "sec_25", "cds", "intrinsic_dimension")
     latents("samples", "kl-f8-tiny", replace(settings, metrics=names))
     assert len(waits) == BATCHES
+
+
+def test_one_copy_of_a_tensor_whoever_wants_it() -> None:
+    """On a CPU the tensor itself. What is made of it in between does not take its place."""
+    transfers, seen = Transfers(torch.device("cpu")), []
+    tensor = torch.ones(2)
+    for name in "ab":
+        transfers.bring(lambda one, two, name=name: seen.append((name, one, two)), tensor, tensor * 2)
+    assert not seen
+    transfers.settle()
+    assert [(name, one.sum().item(), two.sum().item()) for name, one, two in seen] == [("a", 2.0, 4.0), ("b", 2.0, 4.0)]
+    assert seen[0][1] is seen[1][1]
+    transfers.settle()
+    assert len(seen) == 2

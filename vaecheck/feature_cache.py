@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -31,8 +30,6 @@ from vaecheck.errors import InputError, SetupError
 
 FOLDER_VARIABLE, LIMIT_VARIABLE = "VAECHECK_CACHE", "VAECHECK_CACHE_GB"
 FILE = "features.sqlite"
-COMPILED = "compiled"
-COMPILER_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 DEFAULT_GB = 2.0
 GB = 10**9
 WAIT_SECONDS = 10.0  # for other writers
@@ -43,16 +40,12 @@ TABLE = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB N
 
 @dataclass(frozen=True)
 class CacheFacts:
-    """place: of the file. entries: feature vectors in it. bytes: that it takes; limit: that it may take.
-
-    compiled_bytes: of what torch.compile made of VAEs, beside the file and its limit.
-    """
+    """place: of the file. entries: feature vectors in it. bytes: that it takes; limit: that it may take."""
 
     place: Path
     entries: int
     bytes: int
     limit: int
-    compiled_bytes: int = 0
 
 
 class FeatureCache:
@@ -114,21 +107,11 @@ def of_environment(warn: Callable[[str], None] = lambda text: None) -> FeatureCa
 def facts() -> CacheFacts:
     """Of the cache that the environment names. Raises SetupError where it cannot be read."""
     place, limit = _folder() / FILE, _limit()
-    compiled = sum(path.stat().st_size for path in (_folder() / COMPILED).rglob("*") if path.is_file())
     if not place.is_file():
-        return CacheFacts(place, 0, 0, limit, compiled)
+        return CacheFacts(place, 0, 0, limit)
     with _readable(place) as connection:
         (entries,) = connection.execute("SELECT count(*) FROM features").fetchone()
-    return CacheFacts(place, entries, place.stat().st_size, limit, compiled)
-
-
-def keep_compiled() -> None:
-    """Have torch.compile keep what it makes beside the features, unless the environment says where or to keep nothing.
-
-    Why not where torch keeps it: that is in /tmp, which is emptied when a machine starts, and is everybody's.
-    """
-    if _limit():
-        os.environ.setdefault(COMPILER_VARIABLE, str(_folder() / COMPILED))
+    return CacheFacts(place, entries, place.stat().st_size, limit)
 
 
 def clear() -> None:
@@ -137,7 +120,6 @@ def clear() -> None:
     Why rows go before the file does: another process may be writing to it. A broken file is no use to any.
     """
     place = _folder() / FILE
-    shutil.rmtree(_folder() / COMPILED, ignore_errors=True)
     if not place.exists():
         return
     try:

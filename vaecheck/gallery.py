@@ -20,6 +20,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -79,9 +80,7 @@ class Gallery:
         assert batch.reconstruction is not None
         assert batch.finite is not None
         psnr = psnr_db(batch.original, batch.reconstruction)
-        batch.bring(
-            lambda *arrived: self._keep(batch.ids, *arrived), psnr, batch.finite, batch.original, batch.reconstruction
-        )
+        batch.bring(partial(self._keep, batch.ids), psnr, batch.finite, batch.original, batch.reconstruction)
 
     def _keep(self, ids: Sequence[str], psnr: Tensor, finite: Tensor, original: Tensor, reconstruction: Tensor) -> None:
         scores = psnr.masked_fill(~finite, -math.inf).tolist()
@@ -202,7 +201,7 @@ class Disagreements:
         if len(self._batch) < max(2, len(self.refs)):
             return
         sides, self._batch = [_reconstruction(self._batch[each]) for each in self.refs], {}
-        batch.bring(lambda *arrived: self._keep(batch.ids, *arrived), _disagreements(sides), batch.original, *sides)
+        batch.bring(partial(self._keep, batch.ids), _disagreements(sides), batch.original, *sides)
 
     def _keep(self, ids: Sequence[str], disagreements: Tensor, original: Tensor, *sides: Tensor) -> None:
         for place, (image_id, disagreement) in enumerate(zip(ids, disagreements.tolist(), strict=True)):

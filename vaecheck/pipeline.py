@@ -16,8 +16,8 @@ from vaecheck.cells import Cell, HasCells, State
 from vaecheck.errors import InputError
 from vaecheck.images.loader import Images
 from vaecheck.metrics.protocol import Batch, Need
-from vaecheck.metrics.transfers import Transfers, sent
 from vaecheck.pixels import Levels, to_image, to_pixels
+from vaecheck.transfers import Transfers, sent
 from vaecheck.vae.protocol import VAE, Posterior, joined, noise_for
 from vaecheck.vae.room import Room
 
@@ -59,8 +59,10 @@ class Stopwatch:
             self._passing.append((stage, images, start, end))
             self._read(wait=False)
         else:
+            self._finish()
             began = time.perf_counter()
             yield
+            self._finish()
             self._add(stage, images, time.perf_counter() - began)
 
     @property
@@ -78,6 +80,10 @@ class Stopwatch:
 
     def seconds(self, stage: str) -> float:
         return sum(seconds for _, seconds in self.laps.get(stage, ()))
+
+    def _finish(self) -> None:
+        if self.device.type == "mps":  # Metal has its own queue too, and torch no events with times for it
+            torch.mps.synchronize()
 
     def _read(self, *, wait: bool) -> None:
         """wait: for laps that the GPU has yet to end; else they stay in line."""
@@ -125,7 +131,7 @@ def evaluate(
     levels: what values are compared. None: 8 bits for 8-bit pictures, clamped floats for deeper ones.
     The runs take turns in who gets a batch first: that one finds the caches cold, which is not its VAE's fault.
     """
-    runs, transfers = list(runs), Transfers()
+    runs, transfers = list(runs), Transfers(device)
     for images in batches:
         image, (height, width) = sent(images.image, device), images.valid
         pixels = to_pixels(image)

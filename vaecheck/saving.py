@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -55,7 +56,7 @@ class SaveReconstructions:
 
     def update(self, batch: Batch) -> None:
         assert batch.reconstruction is not None
-        batch.bring(lambda images: self._write(batch.ids, images), batch.reconstruction)
+        batch.bring(partial(self._write, batch.ids), batch.reconstruction)
 
     def _write(self, ids: Sequence[str], images: Tensor) -> None:
         for image_id, image in zip(ids, images, strict=True):

@@ -40,8 +40,7 @@ def run(
 ) -> Run:
     """Run `vaecheck ARGUMENTS` in this process, with no weights, no cache and no network to find them with."""
     nowhere = str(tmp_path_factory.mktemp("nowhere"))
-    caches = dict.fromkeys(("TORCH_HOME", "HF_HOME", "VAECHECK_CACHE", "TORCHINDUCTOR_CACHE_DIR"), nowhere)
-    defaults = caches | {"COLUMNS": "100"}
+    defaults = {"TORCH_HOME": nowhere, "HF_HOME": nowhere, "VAECHECK_CACHE": nowhere, "COLUMNS": "100"}
 
     def call(*arguments: object, **environment: str) -> Done:
         with monkeypatch.context() as patch:

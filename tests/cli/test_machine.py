@@ -163,10 +163,8 @@ class TestHowItRuns:
     def test_what_was_compiled_is_kept_between_runs(
         self, sizes: Path, vae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By processes of their own: in one, torch remembers what it compiled."""
-        monkeypatch.setenv("VAECHECK_CACHE", str(tmp_path))
-        monkeypatch.setenv("VAECHECK_CACHE_GB", "1")
-        monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        """By torch, which is taken at its word here. In processes of their own: in one it remembers anyway."""
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
         vaecheck = [sys.executable, "-m", "vaecheck"]
         options = ["--size", "32", "--limit", "8", "--batch-size", "4", *METRICS, "--compile"]
         seconds = []
@@ -183,12 +181,6 @@ class TestHowItRuns:
                 pytest.skip(f"torch.compile does not work here: {document['warnings']}")
             seconds.append(document["environment"]["seconds"]["vae"])
         assert seconds[1] < seconds[0] / 2
-        assert any((tmp_path / "compiled").iterdir())
-        told = subprocess.run(
-            [*vaecheck, "weights", "cache", "--clear", "--json"], capture_output=True, text=True, check=True
-        )
-        assert json.loads(told.stdout)["compiled_bytes"] == 0
-        assert not (tmp_path / "compiled").exists()
 
     def test_the_first_batch_is_of_the_first_pictures_however_they_are_grouped(
         self, run: Run, sizes: Path, vae_folder: Path

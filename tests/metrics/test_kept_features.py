@@ -15,6 +15,7 @@ from vaecheck.metrics.feature_distances import FeatureDistances
 from vaecheck.metrics.kept_features import Remembered
 from vaecheck.metrics.perceptual import FeatureExtractor
 from vaecheck.metrics.protocol import Batch
+from vaecheck.transfers import Transfers
 
 DIGESTS = (b"a", b"b", b"c", b"d")
 
@@ -110,9 +111,9 @@ def test_several_vaes_ask_the_cache_once(cache: FeatureCache, monkeypatch: pytes
     asked: list[int] = []
     get = cache.get
     monkeypatch.setattr(cache, "get", lambda keys: asked.append(len(keys)) or get(keys))
-    extractor, images = Counting(cache), pictures()
+    extractor, images, batch = Counting(cache), pictures(), of()
     for _ in range(3):
-        extractor.features(images, of())
+        extractor.features(images, batch)
     assert asked == [4]
 
 
@@ -141,3 +142,17 @@ def test_a_tensor_is_forgotten_when_it_is_gone_and_made_again_when_it_changed() 
     assert remembered.of(images, make) == 2
     del images
     assert len(remembered) == 0
+
+
+def test_pictures_that_a_view_makes_anew_are_put_through_once(cache: FeatureCache) -> None:
+    """Of one batch, of a cache that gets them at its end; each way of making them by itself."""
+    original, waiting = pictures(), Transfers(torch.device("cpu"))
+    batch = Batch(("1", "2", "3", "4"), original, digests=DIGESTS, transfers=waiting)
+    extractor = Counting(cache)
+    for levels in ("", "", "truncate", "truncate"):
+        extractor.features(original.clone(), batch, levels)
+    assert extractor.seen == [4, 4]
+    waiting.settle()
+    again = Counting(cache)
+    again.features(original.clone(), replace(batch, original=original.clone()))
+    assert not again.seen

@@ -15,8 +15,7 @@ from vaecheck.cli import screen
 def command(
     clear: Annotated[bool, typer.Option("--clear", help="Empty it first.")] = False, json: o.Json = False
 ) -> None:
-    """What a second run need not make again: the metric networks' features of your originals, and VAEs compiled by
-    --compile.
+    """What the metric networks made of your originals, kept so that a second run need not make it again.
 
     VAECHECK_CACHE is its folder, VAECHECK_CACHE_GB its limit: 2 unless it is set, 0 for none.
     """
@@ -33,7 +32,6 @@ def command(
         ("entries", f"{found.entries:,}"),
         ("size", _megabytes(found.bytes)),
         ("limit", _megabytes(found.limit)),
-        ("compiled", f"{_megabytes(found.compiled_bytes)}, by --compile, without a limit"),
     ]
     with screen.stdout():
         facts("feature cache", lines, screen.output())

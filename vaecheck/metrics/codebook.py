@@ -9,7 +9,8 @@ that the figures are given as unreliable.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,14 +60,14 @@ class Codebook:
     def update(self, batch: Batch) -> None:
         assert batch.posterior is not None
         assert batch.posterior.codes is not None
-
-        def keep(codes: Tensor, finite: Tensor) -> None:
-            used = torch.tensor([len(torch.unique(one)) for one in codes], dtype=torch.float64)
-            self.rows.add(batch.ids, used.masked_fill(~finite, NON_FINITE).numpy()[:, None])
-            self.counts.add(self._counted(codes[finite]))
-
         finite = batch.posterior.mean.flatten(1).isfinite().all(1)
-        batch.bring(keep, batch.posterior.codes.flatten(1), finite)  # (B, h*w), (B,)
+        batch.bring(partial(self._keep, batch.ids), batch.posterior.codes.flatten(1), finite)
+
+    def _keep(self, ids: Sequence[str], codes: Tensor, finite: Tensor) -> None:
+        """codes: (B, h*w). finite: (B,)."""
+        used = torch.tensor([len(torch.unique(one)) for one in codes], dtype=torch.float64)
+        self.rows.add(ids, used.masked_fill(~finite, NON_FINITE).numpy()[:, None])
+        self.counts.add(self._counted(codes[finite]))
 
     def _counted(self, codes: Tensor) -> NDArray[np.float64]:
         return torch.bincount(codes.flatten(), minlength=self.size).double().numpy()

@@ -7,7 +7,8 @@ seams also beside the error of the same pixels without tiles, so that hard pictu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from vaecheck.errors import NotEnoughImages
 from vaecheck.metrics.per_image import NON_FINITE, finite_or_none, mean_measure
 from vaecheck.metrics.pixel import PEAK
 from vaecheck.metrics.protocol import Batch, Need
-from vaecheck.metrics.transfers import sent
 from vaecheck.pixels import to_float64
 from vaecheck.results.types import Measure
+from vaecheck.transfers import sent
 
 SEAM, TILING = "seam_error_ratio", "tiling_psnr_db"
 BORDER, INSIDE = "psnr_border_db", "psnr_inside_db"
@@ -92,12 +93,11 @@ class BorderPSNR:
         if not any(batch.padded):
             self.rows.add(batch.ids, np.full((len(batch.ids), 2), NO_VALUE))
             return
-
-        def keep(values: Tensor, finite: Tensor) -> None:
-            self.rows.add(batch.ids, values.masked_fill(~finite[:, None], NON_FINITE).numpy())
-
         both = mse_inside_and_outside(batch.original, batch.reconstruction, self._strip(batch))
-        batch.bring(keep, 10 * torch.log10(PEAK**2 / torch.stack(both, 1)), batch.finite)
+        batch.bring(partial(self._keep, batch.ids), 10 * torch.log10(PEAK**2 / torch.stack(both, 1)), batch.finite)
+
+    def _keep(self, ids: Sequence[str], values: Tensor, finite: Tensor) -> None:
+        self.rows.add(ids, values.masked_fill(~finite[:, None], NON_FINITE).numpy())
 
     def _strip(self, batch: Batch) -> Tensor:
         rows, columns = batch.padded

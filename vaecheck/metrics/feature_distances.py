@@ -8,6 +8,7 @@ distance, the interval and the warnings, for which a random sample does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -84,13 +85,12 @@ class FeatureDistances:
         of_originals = self.extractor.features(original, batch, self.levels)
         features = torch.cat([of_originals, self.extractor.features(reconstruction)], dim=1)
         finite = torch.ones(len(batch.ids), dtype=torch.bool) if batch.finite is None else batch.finite
+        batch.bring(partial(self._keep, batch.ids), features, finite)
 
-        def keep(features: Tensor, finite: Tensor) -> None:
-            ids = [image_id for image_id, kept in zip(batch.ids, finite.tolist(), strict=True) if kept]
-            self.rows.add(ids, features[finite].numpy())
-            self.non_finite.add(np.array([float((~finite).sum())]))
-
-        batch.bring(keep, features, finite)
+    def _keep(self, ids: Sequence[str], features: Tensor, finite: Tensor) -> None:
+        kept = [image_id for image_id, good in zip(ids, finite.tolist(), strict=True) if good]
+        self.rows.add(kept, features[finite].numpy())
+        self.non_finite.add(np.array([float((~finite).sum())]))
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "others": self._others, "non_finite": self.non_finite}

@@ -8,7 +8,7 @@ pictures, and would drive out the features of 240,000.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from vaecheck import feature_cache
 from vaecheck.feature_cache import FeatureCache
 from vaecheck.metrics.protocol import Batch
-from vaecheck.metrics.transfers import sent
+from vaecheck.transfers import sent
 from vaecheck.vae.protocol import joined
 
 Value = TypeVar("Value")
@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 class Remembered(Generic[Value]):
     """What was made of a tensor, while that tensor lives: an original shared by several VAEs goes through once.
 
-    A tensor changed in place is put through again.
+    A tensor changed in place is put through again. way: in which it was made, where there are several.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class Remembered(Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def of(self, images: Tensor, make: Callable[[], Value]) -> Value:
-        version = _version(images)
-        remembered = self._values.get(images)  # type: ignore[no-untyped-call]
-        if remembered is None or remembered[0] != version:
-            remembered = self._values[images] = (version, make())
-        return cast(Value, remembered[1])
+    def of(self, images: Tensor, make: Callable[[], Value], way: str = "") -> Value:
+        made: dict[tuple[str, int | None], Value] = self._values.setdefault(images, {})  # type: ignore[no-untyped-call]
+        key = way, _version(images)
+        if key not in made:
+            made[key] = make()
+        return made[key]
 
 
 def _version(images: Tensor) -> int | None:

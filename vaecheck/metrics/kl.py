@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -59,12 +60,11 @@ class KL:
             return
         elements = batch.posterior.mean[0].numel()
         pixels = batch.original.shape[-1] * batch.original.shape[-2]
+        batch.bring(partial(self._keep, batch.ids, elements, pixels), kl_nats(batch.posterior))
 
-        def keep(nats: Tensor) -> None:
-            finite = nats.where(nats.isfinite(), NON_FINITE).numpy()[:, None]
-            self.rows.add(batch.ids, finite / [1.0, elements, pixels * math.log(2)])
-
-        batch.bring(keep, kl_nats(batch.posterior))
+    def _keep(self, ids: Sequence[str], elements: int, pixels: int, nats: Tensor) -> None:
+        finite = nats.where(nats.isfinite(), NON_FINITE).numpy()[:, None]
+        self.rows.add(ids, finite / [1.0, elements, pixels * math.log(2)])
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows, "without": self.without}

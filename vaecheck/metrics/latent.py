@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ class LatentMoments:
         shape = batch.posterior.mean.shape[1:]
         fixed = np.array([batch.original[0].numel(), *shape, float(log_var is not None)])
         batch.bring(
-            lambda sums, finite: self._keep(batch.ids, sums.numpy(), finite.numpy(), shape, fixed),
+            partial(self._keep, batch.ids, shape, fixed),
             torch.stack(per_channel, dim=1),  # (B, 5, C * patch^2)
             (mean + var + used).flatten(1).isfinite().all(1),
         )
@@ -108,12 +109,13 @@ class LatentMoments:
     def _keep(
         self,
         ids: Sequence[str],
-        sums: NDArray[np.float64],
-        finite: NDArray[np.bool_],
         shape: torch.Size,
         fixed: NDArray[np.float64],
+        per_channel: Tensor,
+        all_finite: Tensor,
     ) -> None:
-        sums[~finite] = np.nan
+        finite = all_finite.numpy()
+        sums = np.where(finite[:, None, None], per_channel.numpy(), np.nan)
         elements = np.full((len(ids), 1), shape.numel())
         self.rows.add(ids, np.concatenate([elements, sums.sum(2), np.tile(fixed, (len(ids), 1))], axis=1))
         ones = torch.ones((1, *shape), dtype=torch.float64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch.nn.functional as F
@@ -54,13 +55,20 @@ class LatentMaps:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        batch.bring(lambda *arrived: self._keep(batch.ids, *arrived), batch.original, batch.latents)
+        if any(self._may_enter(self._digest(image_id)) for image_id in batch.ids):
+            batch.bring(partial(self._keep, batch.ids), batch.original, batch.latents)
+
+    def _digest(self, image_id: str) -> str:
+        return hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _may_enter(self, digest: str) -> bool:
+        held = self._kept.items
+        return len(held) < KEPT or digest < held[-1].digest
 
     def _keep(self, ids: Sequence[str], originals: Tensor, all_latents: Tensor) -> None:
         for image_id, original, latents in zip(ids, originals, all_latents, strict=True):
-            digest = hashlib.sha256(f"{self.seed}\0{image_id}".encode("utf-8", "surrogateescape")).hexdigest()
-            held = self._kept.items
-            if (len(held) < KEPT or digest < held[-1].digest) and bool(latents.isfinite().all()):
+            digest = self._digest(image_id)
+            if self._may_enter(digest) and bool(latents.isfinite().all()):
                 image = to_8_bits(original).clone()
                 self._kept.add([_Kept(digest, image_id, image, latents.double())])
 

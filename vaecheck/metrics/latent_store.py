@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -127,7 +128,7 @@ class LatentReadings:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        batch.bring(lambda latents: self.store.add(batch.ids, latents), batch.latents)
+        batch.bring(partial(self.store.add, batch.ids), batch.latents)
 
     def cells(self) -> Mapping[str, Cell]:
         return self.store.cells()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,11 +55,10 @@ class PerImage:
 
     def update(self, batch: Batch) -> None:
         assert batch.finite is not None
+        batch.bring(partial(self._keep, batch.ids), self.function(*self.view(batch)), batch.finite)
 
-        def keep(values: Tensor, finite: Tensor) -> None:
-            self.rows.add(batch.ids, values.double().masked_fill(~finite, NON_FINITE).numpy()[:, None])
-
-        batch.bring(keep, self.function(*self.view(batch)), batch.finite)
+    def _keep(self, ids: Sequence[str], values: Tensor, finite: Tensor) -> None:
+        self.rows.add(ids, values.double().masked_fill(~finite, NON_FINITE).numpy()[:, None])
 
     def cells(self) -> Mapping[str, Cell]:
         return {"rows": self.rows}

@@ -75,9 +75,10 @@ class FeatureExtractor:
         """uint8 (B, 3, H, W) -> float32 (B, feature_count), on this extractor's device.
 
         of: the batch whose originals `images` are, so that the cache may have them; levels: how they were made of its
-        pictures. Features are remembered while the tensor lives.
+        pictures. Features are remembered while the tensor, or that batch's original, lives.
         """
-        return self._remembered.of(images, lambda: self._found(images, of, levels))
+        lasting = images if of is None else of.original  # a view makes `images` anew for every VAE
+        return self._remembered.of(lasting, lambda: self._found(images, of, levels), levels)
 
     def _found(self, images: Tensor, of: Batch | None, levels: str) -> Tensor:
         if self.cache is None or of is None or not of.digests:

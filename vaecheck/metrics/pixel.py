@@ -83,9 +83,11 @@ def _tiles(image: Tensor) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def _band(device: torch.device) -> Tensor:
     """float32 (TILE, TILE - 10): column i holds the normalised window at rows i .. i + 10.
 
+    Why no tensor of inference: it is remembered, and may next be asked for where gradients are wanted.
     Why products with a band matrix: on a CPU they filter single-channel maps several times faster than
     convolutions do.
     """

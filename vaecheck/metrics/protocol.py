@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from vaecheck.cells import Cell, Rows, Smallest
-from vaecheck.metrics.transfers import Keep, Transfers
 from vaecheck.results.types import Measure
+from vaecheck.transfers import Keep, Transfers
 from vaecheck.vae.protocol import Posterior
 
 
@@ -53,7 +53,7 @@ class Batch:
     def bring(self, keep: Keep, *tensors: Tensor) -> None:
         """Call keep(*tensors) when these are in main memory: at the end of the batch, in the order of the calls.
 
-        An observer that looks at a tensor's values in `update` makes the device wait (metrics/transfers.py).
+        An observer that looks at a tensor's values in `update` makes the device wait (vaecheck/transfers.py).
         """
         if self.transfers is not None:
             self.transfers.bring(keep, *tensors)

@@ -104,9 +104,10 @@ class Spatial:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        batch.bring(lambda latents: self._keep(batch.ids, latents.double()), batch.latents)
+        batch.bring(partial(self._keep, batch.ids), batch.latents)
 
     def _keep(self, ids: Sequence[str], latents: Tensor) -> None:
+        latents = latents.double()
         finite = latents.flatten(1).isfinite().all(1).numpy()
         deviation = latents - latents.mean((2, 3), keepdim=True)
         of_channels = np.concatenate([own_moments(latents, 2), *(_products(deviation, lag) for lag in LAGS)], axis=2)

@@ -121,7 +121,7 @@ class Spectrum:
 
     def update(self, batch: Batch) -> None:
         assert batch.latents is not None
-        batch.bring(lambda *arrived: self._keep(batch.ids, *arrived), batch.latents, batch.original)
+        batch.bring(partial(self._keep, batch.ids), batch.latents, batch.original)
 
     def _keep(self, ids: Sequence[str], latents: Tensor, original: Tensor) -> None:
         latents = latents.double()

@@ -217,8 +217,6 @@ def open_vae(ref: str, settings: Settings, device: torch.device, dtype: str) -> 
             raise weights_do_not_fit(ref, device, dtype) from error
         raise
     channels_last = vae.faster_channels_last if settings.channels_last is None else settings.channels_last
-    if settings.compile:
-        feature_cache.keep_compiled()
     vae.configure(slicing=settings.slicing, channels_last=channels_last, compile=settings.compile)
     return vae if settings.tiling is None else Tiled(vae, settings.tiling)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vaecheck.results.types import VAECard
+from vaecheck.transfers import sent
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def noise_for(image_ids: Sequence[str], like: Tensor, seed: int) -> Tensor:
         torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(_seed_of(image_id, seed)))
         for image_id in image_ids
     ]
-    drawn = torch.stack(draws).to(like.dtype)
-    return (drawn.pin_memory() if like.is_cuda else drawn).to(like.device, non_blocking=True)
+    return sent(torch.stack(draws).to(like.dtype), like.device)
 
 
 def _seed_of(image_id: str, seed: int) -> int:

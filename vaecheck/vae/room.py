@@ -90,8 +90,8 @@ class Room:
 
     def _halve(self, stage: str, part: Tensor) -> None:
         half = len(part) // 2
-        first, _ = self.halved.get(stage, (len(part), half))
-        self.halved[stage] = first, half
+        first, least = self.halved.get(stage, (len(part), half))
+        self.halved[stage] = first, min(least, half)
         self.elements[stage] = half * part.shape[-2] * part.shape[-1]
 
 

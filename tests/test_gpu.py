@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaecheck.pipeline import Stopwatch
+from vaecheck.gallery import Gallery
+from vaecheck.images.loader import Images
+from vaecheck.metrics.kl import KL
+from vaecheck.metrics.latent import LatentMoments
+from vaecheck.metrics.per_image import PerImage
+from vaecheck.metrics.pixel import psnr_db, ssim
+from vaecheck.pipeline import Run, Stopwatch, evaluate
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.settings import Settings
+from vaecheck.vae.load import load_vae
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,6 +31,41 @@ def test_a_gpu_gives_the_figures_of_the_cpu() -> None:
     for name in metrics:
         assert gpu.measures[name].value == pytest.approx(cpu.measures[name].value, rel=1e-3)
     assert gpu.measures["peak_memory_bytes"].value != cpu.measures["peak_memory_bytes"].value
+
+
+def test_a_cuda_graph_gives_the_same() -> None:
+    """Three batches, so that outputs of the first replays would be written over, and a last one of another shape."""
+    plain, compiled = (
+        reconstruct(
+            "samples",
+            "kl-f8-tiny",
+            Settings(device="cuda", size=128, batch_size=4, compile=compile, metrics=("psnr_db", "ssim", "latent_std")),
+        )[0]
+        for compile in (False, True)
+    )
+    assert compiled.settings["compile"], compiled.warnings
+    for name in ("psnr_db", "ssim", "latent_std"):
+        assert compiled.measures[name].value == pytest.approx(plain.measures[name].value, rel=1e-3)
+
+
+def test_nothing_in_a_batch_waits_for_the_device_by_itself() -> None:
+    """torch itself says where the host waits. The one wait that is meant, and asked for by name, it lets pass."""
+    vae, device = load_vae("kl-f8-tiny", offline=True, device="cuda"), torch.device("cuda")
+    psnr = PerImage("psnr_db", psnr_db, unit="dB", better="higher", definition="")
+    similarity = PerImage("ssim", ssim, unit="", better="higher", definition="")
+    observers = [psnr, similarity, KL(), LatentMoments(), Gallery([psnr])]
+    images = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8)
+    batches = [
+        Images(tuple(f"{i}" for i in range(start, start + 4)), images[start : start + 4], (64, 64))
+        for start in (0, 4, 8)
+    ]
+    evaluate([Run(vae, observers, Stopwatch(device))], batches[:1], device=device)  # what is made once is made
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        evaluate([Run(vae, observers, Stopwatch(device))], batches[1:], device=device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(psnr.rows) == 12
 
 
 def test_half_precision_on_a_gpu_is_near_float32() -> None:

@@ -37,6 +37,9 @@ FD = "fd_efficientnet_lite0"
 REACHED = ("fd of samples", "PSNR of denoised", "fd of denoised", "PSNR lost below the ceiling")
 OF_THE_MACHINE = ("encode_images_per_second", "decode_images_per_second", "peak_memory_bytes")
 FEWEST = 5
+BY_KL = ("kl-1e-8", "base", "kl-1e-4", "kl-1e-2", "kl-1e-1", "kl-1")
+"""Of KL weights 1e-8, 1e-6, 1e-4, 1e-2, 1e-1 and 1."""
+OF_KL = ("kl_nats_per_element", "latent_std", "latent_kurtosis", "posterior_snr_db", "psnr_db", FD)
 
 
 def measure(photos: str, held_out: str, out: Path, names: Sequence[str]) -> None:
@@ -139,6 +142,37 @@ def correlations(out: Path) -> str:
     return "\n".join(lines)
 
 
+def by_kl_weight(out: Path) -> str:
+    """What the KL weight makes of the latents and of the pictures."""
+    lines = ["| VAE | " + " | ".join(OF_KL) + " |", "| --- |" + " --- |" * len(OF_KL)]
+    for name in measured(out, BY_KL):
+        known = figures(out, name)
+        lines.append(f"| {name} | " + " | ".join(f"{known[figure]:.3g}" for figure in OF_KL) + " |")
+    return "\n".join(lines)
+
+
+def above_the_ceiling(out: Path) -> str:
+    """Every denoised figure that is better than its VAE's own, at any level of noise."""
+    found = []
+    names = measured(out, (*ONE_KNOB, *SHAPES))
+    for name in names:
+        of = climb(out, name)
+        for at in of["denoised"]:
+            for figure, one in at["measures"].items():
+                values = one["value"], of["ceiling"].get(figure, {}).get("value")
+                if (
+                    None not in values
+                    and (values[0] > values[1]) == (one["better"] == "higher")
+                    and values[0] != values[1]
+                ):
+                    found.append(f"{name}, noise {at['level']}: {figure} {values[0]:.4g} against {values[1]:.4g}")
+    levels = ", ".join(f"{at['level']:g}" for at in climb(out, names[0])["denoised"])
+    head = (
+        f"Denoised figures above the ceiling, of {len(names)} VAEs at the noise levels {levels}: {len(found) or 'none'}"
+    )
+    return "\n".join([head, *(f"- {one}" for one in found)])
+
+
 def plot_of_shapes(out: Path) -> None:
     """Ceiling and denoised PSNR of VAEs of several shapes, by how much they compress."""
     from vaecheck.render.plots import draw
@@ -166,5 +200,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[3])
     measure(sys.argv[1], sys.argv[2], folder, sys.argv[4:])
-    print(each(folder, ONE_KNOB), correlations(folder), each(folder, ("short", *SHAPES)), sep="\n\n")
+    tables = each(folder, ONE_KNOB), correlations(folder), by_kl_weight(folder), each(folder, ("short", *SHAPES))
+    print(*tables, above_the_ceiling(folder), sep="\n\n")
     plot_of_shapes(folder)

@@ -217,7 +217,12 @@ def open_vae(ref: str, settings: Settings, device: torch.device, dtype: str) -> 
             raise weights_do_not_fit(ref, device, dtype) from error
         raise
     channels_last = vae.faster_channels_last if settings.channels_last is None else settings.channels_last
-    vae.configure(slicing=settings.slicing, channels_last=channels_last, compile=settings.compile)
+    vae.configure(
+        slicing=settings.slicing,
+        channels_last=channels_last,
+        compile=settings.compile,
+        one_shape=settings.fit not in OWN_SIZE,
+    )
     return vae if settings.tiling is None else Tiled(vae, settings.tiling)
 
 

@@ -72,7 +72,7 @@ class LoadedVAE:
         self.warnings = adapted.warnings
         self.fixed_size = adapted.fixed_size
         self.usage = adapted.usage
-        self.slicing = self.channels_last = self.compiled = False
+        self.slicing = self.channels_last = self.compiled = self._graphs = False
         self._adapted = adapted
         self._models: dict[str, Callable[[Tensor], Any]] = {"encode": adapted.encode, "decode": adapted.decode}
         self._dtype = torch.float32
@@ -114,11 +114,14 @@ class LoadedVAE:
         """Whether `configure` should be told of channels_last, as far as is known: measured on a CPU alone."""
         return self._adapted.faster_channels_last and self._device.type == "cpu"
 
-    def configure(self, *, slicing: bool = False, channels_last: bool = False, compile: bool = False) -> Self:
+    def configure(
+        self, *, slicing: bool = False, channels_last: bool = False, compile: bool = False, one_shape: bool = False
+    ) -> Self:
         """Change how the model runs, and not what it computes (but for the last bits). Call it after `to`.
 
         slicing: one picture at a time. channels_last: that memory layout, of weights and inputs. compile: torch.compile
         of encode and decode, at the first picture; where it fails the model runs uncompiled, and `warnings` say why.
+        one_shape: pictures come in one size; compiled for a CUDA device the model is then recorded as a CUDA graph.
         A model without modules takes only slicing; `warnings` say so of the others.
 
         Why dynamic is left to torch: a second shape (the last batch, another picture size) then compiles once more,
@@ -138,7 +141,9 @@ class LoadedVAE:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if compile:
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # speaks of CUDA_HOME on any CPU
-            self._models = {stage: torch.compile(model) for stage, model in self._models.items()}
+            self._graphs = one_shape and self._device.type == "cuda"
+            mode = "reduce-overhead" if self._graphs else None
+            self._models = {stage: torch.compile(model, mode=mode) for stage, model in self._models.items()}
         return self
 
     @torch.no_grad()
@@ -194,7 +199,10 @@ class LoadedVAE:
         """One stage of the model, in its dtype and memory layout, compiled where that works."""
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         try:
-            return self._models[stage](values.to(self._dtype, copy=True, memory_format=layout))
+            if not self._graphs:
+                return self._models[stage](values.to(self._dtype, copy=True, memory_format=layout))
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            return _own(self._models[stage](values.to(self._dtype, copy=True, memory_format=layout)))
         except Exception as error:
             if not self.compiled or not _is_of_compiler(error):
                 raise
@@ -203,7 +211,7 @@ class LoadedVAE:
 
     def _run_uncompiled(self, error: BaseException) -> None:
         """Why no error: the figures are the same without a compiler, and what is missing there is speed alone."""
-        self.compiled = False
+        self.compiled = self._graphs = False
         self._models = {"encode": self._adapted.encode, "decode": self._adapted.decode}
         why = one_line(error).split(" Set TORCHDYNAMO")[0]  # what follows is for torch's developers
         self.warnings += (f"--compile failed, so the VAE ran uncompiled: {why}",)
@@ -303,6 +311,16 @@ def _measured(ref: str, adapted: Adapted, pixels: Tensor, posterior: Posterior) 
         "image_channels": channels,
         "deterministic": posterior.log_var is None,
     }
+
+
+def _own(made: Any) -> Any:
+    """A copy: the next replay of a CUDA graph writes its outputs where those of the last one are."""
+    if isinstance(made, Tensor):
+        return made.clone()
+    log_var, codes = made.log_var, made.codes
+    return Posterior(
+        made.mean.clone(), None if log_var is None else log_var.clone(), None if codes is None else codes.clone()
+    )
 
 
 def _float32(posterior: Posterior) -> Posterior:

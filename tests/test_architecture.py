@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "vaecheck"
 BELOW_TASKS = {
     *("pipeline", "gallery", "saving", "unet_cost", "images", "pixels", "vae", "metrics", "probes", "train"),
-    *("transfers", "cells", "world", "weights", "feature_cache", "event_files"),
+    *("signals", "transfers", "cells", "world", "weights", "feature_cache", "event_files"),
     *("protocols", "provenance", "published", "explanations", "results", "errors"),
 }
 
@@ -32,10 +32,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": {"cells", "results", "hub_errors", "deadline", "errors"},
     "pixels": set(),
     "transfers": set(),
+    "signals": set(),
     "vae": {"pixels", "transfers", "results", "hub_errors", "deadline", "errors"},
     "metrics": {"cells", "pixels", "transfers", "weights", "feature_cache", "protocols", "results", "vae", "errors"},
     "probes": {"images", "vae", "metrics", "pixels", "results", "errors"},
-    "train": {"pipeline", "images", "pixels", "vae", "metrics", "weights", "results", "errors"},
+    "train": {"signals", "pipeline", "images", "pixels", "vae", "metrics", "weights", "results", "errors"},
     "weights": {"deadline", "errors"},
     "feature_cache": {"__init__", "errors"},
     "hub_errors": {"errors"},

@@ -270,7 +270,7 @@ def test_who_is_best_needs_intervals_that_do_not_meet(tmp_path: Path, config: st
     assert best_of([bad, replace(good, samples={name: replace(good.samples[name], n=5)})])[0] == ""
     best, words = best_of([bad, with_distance("few", 10.0, 9.0, 11.0, "unreliable")])
     assert best == ""
-    assert "few is ahead" in words
+    assert words.startswith("No VAE is recommended: few is ahead")
 
 
 def test_few_pictures_and_doubled_vaes_are_refused(tmp_path: Path, config: str) -> None:
@@ -294,3 +294,8 @@ def test_a_wrong_config_says_what_is_wrong(tmp_path: Path, text: str, message: s
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         task.load_unet_recipe(str(path))
+
+
+def test_a_config_that_is_no_file_is_not_sought_among_the_recipes_of_vaes() -> None:
+    with pytest.raises(InputError, match="--config kl-f8-tiny is no file"):
+        task.load_unet_recipe("kl-f8-tiny")

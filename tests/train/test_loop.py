@@ -60,6 +60,26 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path, loss
     assert same(saved(tmp_path / "whole"), saved(out))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_keeps_its_last_step_and_says_so(tmp_path: Path, number: int) -> None:
+    whole, asked = trainee_of(RECIPE), trainee_of(RECIPE)
+    trained(whole, tmp_path / "whole", report_every=5)
+    spied(asked, "step", lambda now, batch: os.kill(os.getpid(), number) if now == 6 else None)
+    told: list[str] = []
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        trained(asked, tmp_path / "parts", report_every=5, tell=told.append)
+    assert signal.getsignal(number) is before
+    assert torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["step"] == 7
+    resumed = trainee_of(RECIPE)
+    trained(resumed, tmp_path / "parts", report_every=5, tell=told.append)
+    assert told == [
+        "stopped after step 7 of 12, which is kept: the same command goes on",
+        "going on after step 7 of 12",
+    ]
+    assert same(weights(whole), weights(resumed))
+
+
 def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     trained(trainee_of(RECIPE), tmp_path / "whole", report_every=2)
     with pytest.raises(Killed):

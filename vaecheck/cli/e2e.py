@@ -21,7 +21,7 @@ def command(
         str | None, typer.Option(metavar="IMAGES", help="Held-out pictures; else one in six of IMAGES.")
     ] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The U-Net and its budget: [model] and [training] in TOML.")
+        str | None, typer.Option(metavar="FILE", help="The U-Net and its budget in TOML: README, Ceiling, has one.")
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Samples to draw, at most; 0 for none.")] = 1000,
     any_scale: Annotated[bool, typer.Option("--any-scale", help="Train on latents of any std.")] = False,
@@ -38,7 +38,9 @@ def command(
     lpips_weights: o.LpipsWeights = None,
     save_every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Between checkpoints.")] = 60.0,
     offline: o.Offline = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Trainings, which are gone on with, and the report.")] = OUT,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the trainings (continued if there) and the report.")
+    ] = OUT,
     json: o.Json = False,
 ) -> None:
     """The ceiling check: equal U-Net budgets on each VAE, beside what the VAE itself allows.

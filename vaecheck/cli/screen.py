@@ -191,6 +191,8 @@ def print_json(document: object) -> None:
 
 
 def _make_folder(out: Path) -> None:
+    if out.is_file():
+        raise InputError(f"--out {out} is a file", hint="Give a folder, new or old.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vaecheck.cli import screen
-from vaecheck.cli.options import Device, Limit, Offline
+from vaecheck.cli.options import Device, Offline
 from vaecheck.cli.train_unet import unet
 
 app = typer.Typer(help="Train a KL-VAE, or a latent U-Net on one.", no_args_is_help=True)
@@ -35,7 +35,9 @@ def vae(
     patience: Annotated[int, typer.Option(min=0, help="Evaluations without a gain that stop it; 0 never.")] = 5,
     save_every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Between checkpoints.")] = 60.0,
     report_every: Annotated[int, typer.Option(min=1, metavar="STEPS", help="Between lines of the log.")] = 100,
-    limit: Limit = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N of IMAGES; --val is taken whole.")
+    ] = None,
     device: Device = "auto",
     offline: Offline = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,

@@ -16,7 +16,9 @@ def unet(
     images: Annotated[str, typer.Argument(metavar="IMAGES", help="Pictures to train on; each is encoded once.")],
     vae: o.Vae,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the checkpoint and of the trained U-Net.")],
-    config: Annotated[str | None, typer.Option(metavar="FILE", help="[model] and [training] in TOML.")] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The U-Net and its training in TOML: README, Ceiling, has one.")
+    ] = None,
     scaling: Annotated[
         str, typer.Option(metavar="shipped|measured", help="measured: 1 / std of these latents.")
     ] = "shipped",
@@ -51,8 +53,9 @@ def unet(
     said = "" if factor is None else f", scaling factor {factor:.5g}"
     with screen.stdout():
         screen.output().print(
-            f"trained for {trained.steps} steps on {trained.latents} latents of std {trained.std:.3f}{said}: {out}\n"
-            f"next: vaecheck e2e IMAGES --vae {vae}",
+            f"trained for {trained.steps} steps on {trained.latents} latents, those of mirrored pictures too, of std "
+            f"{trained.std:.3f}{said}: {out}\n"
+            f"load it with diffusers: UNet2DModel.from_pretrained({str(out)!r}); vaecheck e2e trains U-Nets of its own",
             markup=False,
             soft_wrap=True,
         )

@@ -24,13 +24,14 @@ def best_of(climbs: Sequence[Climb]) -> tuple[str, str]:
             known.sort(key=lambda pair: _value(pair[0]))
             (first, winner), (second, runner_up) = known[:2]
             figures = f"its samples have {name} {_value(first):.4g}, the next {_value(second):.4g} ({runner_up.ref})"
+            ahead = f"No VAE is recommended: {winner.ref} is ahead, by"
             if "unreliable" in (first.status, second.status):
                 why = first.reason if first.status == "unreliable" else second.reason
-                return "", f"{winner.ref} is ahead, by a figure that is unreliable ({why}): {figures}"
+                return "", f"{ahead} a figure that is unreliable ({why}): {figures}"
             if first.n != second.n:
-                return "", f"{winner.ref} is ahead, by distances of {first.n} and {second.n} samples: {figures}"
+                return "", f"{ahead} distances of {first.n} and {second.n} samples: {figures}"
             if not (first.ci95 and second.ci95):
-                return "", f"{winner.ref} is ahead, by figures without intervals: {figures}"
+                return "", f"{ahead} figures without intervals: {figures}"
             if first.ci95[1] >= second.ci95[0]:
                 return "", f"No VAE is best beyond chance: of {winner.ref} {figures}, and their intervals meet"
             return winner.ref, f"{figures}; one training of each, so what another seed would change is not in it"

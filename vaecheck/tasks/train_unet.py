@@ -171,5 +171,5 @@ def run(
     listener.start("Training the U-Net", trainee.steps)
     with EventFile(out / EVENTS) as events:
         telling = _Telling(listener, events, trainee.steps)
-        watchers = Watchers(telling.report, unet.report_every, evaluate, look_every)
+        watchers = Watchers(telling.report, unet.report_every, evaluate, look_every, listener.tell)
         return train_loop(trainee, machine, out, watchers, save_every=unet.save_every)

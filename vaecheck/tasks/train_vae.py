@@ -201,7 +201,7 @@ class _Telling:
 
     def watchers(self) -> Watchers:
         every = self.settings.evaluate_every if self.settings.val else None
-        return Watchers(self.report, self.settings.report_every, self.evaluate, every)
+        return Watchers(self.report, self.settings.report_every, self.evaluate, every, self.listener.tell)
 
     def start(self, step: int) -> None:
         self.listener.start("Training", self.trainee.steps)

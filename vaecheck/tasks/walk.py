@@ -7,10 +7,8 @@ what would be saved is neither.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,11 +18,11 @@ from vaecheck.errors import InputError, SetupError
 from vaecheck.images.loader import Images, Loader
 from vaecheck.pipeline import Observer, Run, evaluate
 from vaecheck.pixels import Levels
+from vaecheck.results.files import RESULT_FILE
+from vaecheck.signals import held
 from vaecheck.tasks.kept_run import KeptRun
 from vaecheck.tasks.opening import Bench, machine_options
 from vaecheck.tasks.settings import KEPT_RUN, Settings
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def walk(kind: str, title: str, bench: Bench, runs: Sequence[Run], levels: Level
             listener.tell(_beginning(kept, settings, there))
     listener.start(title, bench.images.count and math.ceil(bench.images.count / world.size))
     listener.advance(kept.resumed_from // world.size if kept else 0)
-    with _stopping(kept is not None) as stopping, closing(loader.rest(kept.done if kept else ())) as rest:
+    with held(kept is not None) as stopping, closing(loader.rest(kept.done if kept else ())) as rest:
         evaluate(
             runs,
             _saved(rest, kept, loader, runs, stopping, bench),
@@ -75,11 +73,16 @@ def walk(kind: str, title: str, bench: Bench, runs: Sequence[Run], levels: Level
 
 
 def _beginning(kept: KeptRun, settings: Settings, there: bool) -> str:
+    assert settings.out is not None
     if settings.resume and there:
         return f"going on after {kept.resumed_from} pictures"
     if settings.resume:
-        return f"nothing to go on with in {settings.out}: from the beginning"
-    return f"{settings.out} keeps a run that was stopped; it is replaced in a minute: --resume would go on with it"
+        found = " but a finished result, which will be replaced" if (settings.out / RESULT_FILE).exists() else ""
+        return f"nothing to go on with in {settings.out}{found}: from the beginning"
+    return (
+        f"{settings.out} keeps a run that was stopped, which this one will replace; to go on with it, stop this one "
+        "and give --resume"
+    )
 
 
 def _kept_run(kind: str, bench: Bench, runs: Sequence[Run]) -> KeptRun | None:
@@ -164,24 +167,3 @@ def _expect_all(loader: Loader, bench: Bench) -> None:
         )
     if not loader.count:
         loader.refuse_nothing()
-
-
-@contextmanager
-def _stopping(held: bool) -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or Ctrl-C came. A second one ends the run at once."""
-    asked = threading.Event()
-    if not held or threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

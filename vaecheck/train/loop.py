@@ -29,6 +29,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Tensor, nn
 
 from vaecheck.errors import InputError
+from vaecheck.signals import held
 from vaecheck.train.checkpoint import Reached, Stateful, resume
 from vaecheck.train.checkpoint import save as save_checkpoint
 
@@ -76,13 +77,15 @@ class Watchers:
     """Who is told what, and when.
 
     report: every `report_every` steps. evaluate: every `evaluate_every` steps and at the last, in the first process,
-    once the weights are in the run's folder; says whether to stop. One that was killed is done again.
+    once the weights are in the run's folder; says whether to stop. One that was killed is done again. tell: where a
+    run goes on, and where it was stopped.
     """
 
     report: Callable[[Progress], None] = lambda progress: None
     report_every: int = 100
     evaluate: Callable[[int], bool] = lambda step: False
     evaluate_every: int | None = None
+    tell: Callable[[str], None] = lambda text: None
 
 
 class Machine:
@@ -156,6 +159,13 @@ class Machine:
         """What the first process has."""
         return broadcast_object_list([value])[0] if self.size > 1 else value
 
+    def any(self, *asked: bool) -> tuple[bool, ...]:
+        """Of each, whether it holds in any process."""
+        if self.size == 1:
+            return asked
+        shares = self.mean(torch.tensor(asked, dtype=torch.float32, device=self.device))
+        return tuple(one > 0 for one in shares.tolist())
+
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()
 
@@ -164,7 +174,8 @@ def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, 
     """Train to the last step, or until an evaluation says stop; the number of steps done.
 
     out: holds checkpoint.pt, from which a run goes on, the log, and what the trainee saves; all are written every
-    `save_every` seconds and at the end. A folder whose training has ended is left as it is.
+    `save_every` seconds, at SIGTERM and Ctrl-C, and at the end. A folder whose training has ended is left as it is.
+    Raises KeyboardInterrupt once it is saved where it was asked to stop.
     Raises InputError for a checkpoint of another training: going on would give weights of neither. And, in every
     process, for figures that are not finite at a report or before a save: what was saved last stays as it is.
     """
@@ -200,20 +211,27 @@ def train(trainee: Trainee, machine: Machine, out: Path, watchers: Watchers, *, 
         evaluated = step
         return bool(stop)
 
+    if step:
+        watchers.tell(f"going on after step {step} of {trainee.steps}")
     stopped = evaluation_stops()
     coming = iter(()) if stopped else _ahead(trainee, step)
-    for step, batch in coming:
-        means.add(trainee.step(step - 1, batch))
-        if step % watchers.report_every == 0 or step == trainee.steps:
-            found = means.taken(machine)
-            _expect_finite(found, step, machine, out)
-            log.append({"step": float(step), **found})
-            if machine.is_first:
-                watchers.report(Progress(step, trainee.steps, found))
-        if evaluation_stops():
-            break
-        if machine.agreed(time.monotonic() - saved > save_every):
-            save()
+    with held() as stopping:
+        for step, batch in coming:
+            means.add(trainee.step(step - 1, batch))
+            if step % watchers.report_every == 0 or step == trainee.steps:
+                found = means.taken(machine)
+                _expect_finite(found, step, machine, out)
+                log.append({"step": float(step), **found})
+                if machine.is_first:
+                    watchers.report(Progress(step, trainee.steps, found))
+            if evaluation_stops():
+                break
+            asked, due = machine.any(stopping(), machine.is_first and time.monotonic() - saved > save_every)
+            if asked or due:
+                save()
+            if asked and step < trainee.steps:
+                watchers.tell(f"stopped after step {step} of {trainee.steps}, which is kept: the same command goes on")
+                raise KeyboardInterrupt
     save(ended=True)
     return step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -53,7 +53,7 @@ def bundled() -> list[str]:
 
 def load_config(name_or_file: str) -> TrainConfig:
     """Read a recipe; InputError names the key that is unknown, missing or of the wrong kind."""
-    document = read_toml(name_or_file)
+    document = read_toml(name_or_file, bundled())
     if unknown := sorted(set(document) - set(SECTIONS)):
         raise InputError(
             f"{name_or_file} has the unknown sections {', '.join(unknown)}",
@@ -93,16 +93,16 @@ def check(recipe: VAERecipe, picture_side: Any, f: int, source: str) -> None:
         )
 
 
-def read_toml(name_or_file: str) -> dict[str, Any]:
-    """The document of a file, or of a bundled recipe by its name. Raises InputError."""
-    if name_or_file in bundled():
+def read_toml(name_or_file: str, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The document of a file, or of a bundled recipe where it is one of `names`. Raises InputError."""
+    if name_or_file in names:
         text = (_folder() / f"{name_or_file}.toml").read_text(encoding="utf-8")
     else:
         path = Path(name_or_file)
         if not path.is_file():
             raise InputError(
-                f"--config {name_or_file} is neither a file nor a bundled recipe",
-                hint=f"The bundled recipes are: {', '.join(bundled())}.",
+                f"--config {name_or_file} is {'neither a file nor a bundled recipe' if names else 'no file'}",
+                hint=f"The bundled recipes are: {', '.join(names)}." if names else "The README, Ceiling, shows one.",
             )
         try:
             text = path.read_text(encoding="utf-8")

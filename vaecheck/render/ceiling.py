@@ -17,7 +17,8 @@ from vaecheck.render.verdict import Verdict
 from vaecheck.results.ceiling import Ceiling, Climb, Denoised
 from vaecheck.results.types import Measure
 
-LONGEST_NAME = 24
+LONGEST_NAME = 16
+"""So that five levels of noise stand beside it in 80 columns."""
 _STYLES = {"good": "bold green", "caution": "bold yellow", "info": "bold"}
 ABOVE = (
     "A denoised figure above its VAE's ceiling is no gain in detail: a denoiser smooths, which raises PSNR; what the "
@@ -70,7 +71,7 @@ def verdict(ceiling: Ceiling) -> Verdict:
 def head(ceiling: Ceiling) -> tuple[str, ...]:
     steps, batch = ceiling.settings.get("steps"), ceiling.settings.get("batch_size")
     budget = f"U-Nets of {steps:,} steps of {batch}" if isinstance(steps, int) else "U-Nets of one budget"
-    return (tables.data_in_words(ceiling), f"{budget}; figures of {ceiling.held_out} held-out pictures")
+    return (tables.data_in_words(ceiling), f"{budget}; figures of {ceiling.held_out} other pictures, held out")
 
 
 def sections(ceiling: Ceiling, longest: int | None = None) -> list[tuple[str, Table]]:
@@ -88,8 +89,7 @@ def sections(ceiling: Ceiling, longest: int | None = None) -> list[tuple[str, Ta
             rows.append([_name(climb, longest), _value(climb.ceiling.get(metric)), *cells])
         unit = next((f", {climb.ceiling[metric].unit}" for climb in climbs if climb.ceiling[metric].unit), "")
         found.append((f"Denoised and decoded: {title_of(metric)}{unit}", (columns, rows)))
-    found.append(("Samples", _samples(climbs, longest)))
-    return found
+    return [*found, *_of_samples(climbs, longest), ("U-Nets", _of_unets(climbs, longest))]
 
 
 def denoised_cell(climb: Climb, denoised: Denoised | None, metric: str) -> str:
@@ -146,26 +146,26 @@ def _unreliable(ceiling: Ceiling) -> list[str]:
     return list(found.values())
 
 
-def _samples(climbs: Sequence[Climb], longest: int | None) -> Table:
-    names = list(dict.fromkeys(name for climb in climbs for name, one in climb.samples.items() if _has(one)))
-    columns = [("VAE", False)]
-    for name in names:
-        columns += [(f"{title_of(name)}: VAE alone", True), ("samples", True), ("VAE's share", True)]
-    columns += [("latent error", True), ("std", True)]
+def _of_samples(climbs: Sequence[Climb], longest: int | None) -> list[tuple[str, Table]]:
+    """A table for each distance."""
+    found = []
+    for metric in dict.fromkeys(name for climb in climbs for name, one in climb.samples.items() if _has(one)):
+        rows = []
+        for climb in climbs:
+            share = vaes_share(climb, metric)
+            distances = _value(climb.ceiling_of_all.get(metric)), _value(climb.samples.get(metric))
+            rows.append([_name(climb, longest), *distances, figures.ABSENT if share is None else f"{share:.0%}"])
+        columns = [("VAE", False), ("VAE alone", True), ("samples", True), ("VAE's share", True)]
+        found.append((f"Samples: {title_of(metric)}", (columns, rows)))
+    return found
+
+
+def _of_unets(climbs: Sequence[Climb], longest: int | None) -> Table:
     rows = []
     for climb in climbs:
-        row = [_name(climb, longest)]
-        for name in names:
-            share = vaes_share(climb, name)
-            row += [
-                _value(climb.ceiling_of_all.get(name)),
-                _value(climb.samples.get(name)),
-                figures.ABSENT if share is None else f"{share:.0%}",
-            ]
-        last = climb.curve[-1].latent_error if climb.curve else None
-        row += [figures.ABSENT if last is None else f"{last:.3f}", f"{climb.unet.get('latent_std', 0.0):.2f}"]
-        rows.append(row)
-    return columns, rows
+        last = f"{climb.curve[-1].latent_error:.3f}" if climb.curve else figures.ABSENT
+        rows.append([_name(climb, longest), last, f"{climb.unet.get('latent_std', 0.0):.2f}"])
+    return [("VAE", False), ("error of latents", True), ("std of latents", True)], rows
 
 
 def _name(climb: Climb, longest: int | None) -> str:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from scipy.stats import spearmanr
-from vaes import ONE_KNOB, SHAPES, SIDE
+from vaes import BASE, ONE_KNOB, SHAPES, SIDE
 
 from vaecheck.memory import keep_freed_memory
 from vaecheck.results import files
@@ -106,17 +106,22 @@ def reached(of: dict[str, Any]) -> dict[str, float]:
 
 
 def each(out: Path, names: Iterable[str]) -> str:
-    """The ceiling of every VAE, and what its U-Net reached."""
+    """The ceiling of every VAE, and what its U-Net reached; "-" where there is none yet."""
     lines = [
         "| VAE | compression | PSNR: ceiling | denoised at 0.5 | lost | latent error | fd: the VAE | fd: samples |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name in measured(out, names):
-        of = climb(out, name)
-        got, ratio = reached(of), figures(out, name)["compression_ratio"]
-        cells = [f"{ratio:g}", f"{of['ceiling']['psnr_db']['value']:.2f}", f"{got[REACHED[1]]:.2f}"]
-        cells += [f"{got[REACHED[3]]:.2f}", f"{denoised(of)['latent_error']:.3f}"]
-        cells += [f"{of['ceiling_of_all'][FD]['value']:.1f}", f"{got[REACHED[0]]:.1f}"]
+    for name in names:
+        if not (out / "latents" / name / files.RESULT_FILE).exists():
+            continue
+        known = figures(out, name)
+        cells = [f"{known['compression_ratio']:g}", f"{known['psnr_db']:.2f}", *["-"] * 5]
+        if measured(out, [name]):
+            of = climb(out, name)
+            got = reached(of)
+            cells[1:] = [f"{of['ceiling']['psnr_db']['value']:.2f}", f"{got[REACHED[1]]:.2f}", f"{got[REACHED[3]]:.2f}"]
+            cells += [f"{denoised(of)['latent_error']:.3f}", f"{of['ceiling_of_all'][FD]['value']:.1f}"]
+            cells.append(f"{got[REACHED[0]]:.1f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -178,20 +183,24 @@ def plot_of_shapes(out: Path) -> None:
     from vaecheck.render.plots import draw
     from vaecheck.results.types import Line, Plot
 
-    names = measured(out, ("short", *SHAPES))
-    points = sorted(
-        ((figures(out, name)["compression_ratio"], climb(out, name)) for name in names), key=lambda one: one[0]
-    )
-    if len(points) < 3:
+    names = [name for name in ("short", *SHAPES) if (out / "latents" / name / files.RESULT_FILE).exists()]
+    if len(names) < 3:
         return
-    ratios = tuple(ratio for ratio, _ in points)
-    lines = (
-        Line("the VAE alone", ratios, tuple(of["ceiling"]["psnr_db"]["value"] for _, of in points)),
-        Line(f"denoised from noise {LEVEL}", ratios, tuple(reached(of)[REACHED[1]] for _, of in points)),
-    )
-    title, note = "The ceiling and what a U-Net of one budget reached", "Latents of f 4, 8, 16 with 2, 4, 8 channels."
+
+    def line(label: str, of: Callable[[str], float], names: Sequence[str]) -> Line:
+        points = sorted((figures(out, name)["compression_ratio"], of(name)) for name in names)
+        return Line(label, tuple(x for x, _ in points), tuple(y for _, y in points))
+
+    lines = []
+    for f in sorted({SHAPES[name]["f"] for name in SHAPES}):
+        of_f = [name for name in names if SHAPES.get(name, BASE)["f"] == f]
+        lines.append(line(f"f{f}: the VAE alone", lambda name: figures(out, name)["psnr_db"], of_f))
+        if there := measured(out, of_f):
+            lines.append(line(f"f{f}: denoised", lambda name: reached(climb(out, name))[REACHED[1]], there))
+    title = "The ceiling and what a U-Net of one budget reached"
+    note = f"Latents of f 4, 8, 16 with 2, 4, 8 channels; denoised from noise {LEVEL}."
     x, y = "pixel values for each latent value", "PSNR, dB"
-    plot = Plot("shapes", "psnr_db", "lines", title, x, y, lines, log_x=True, note=note)
+    plot = Plot("shapes", "psnr_db", "lines", title, x, y, tuple(lines), log_x=True, note=note)
     draw(plot).save(out / "shapes.png")
 
 

@@ -53,7 +53,7 @@ def bare(pictures: str, vae: str, size: int, count: int, device: str) -> Seconds
     with torch.inference_mode():
         for warm_up in (True, False):
             seconds.clear()
-            for image in batches[:1] if warm_up else batches:
+            for image in [batches[0].clone()] if warm_up else batches:  # else what is remembered would be left out
                 other = image.flip(3)
                 pixels = to_pixels(image)
                 timed("bare vae", lambda given: bench.vae.decode(bench.vae.encode(given).mean), pixels)

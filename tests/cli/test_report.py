@@ -130,7 +130,7 @@ def test_other_wrong_paths_are_one_sentence(run: Run, saved: Path, tmp_path: Pat
     refused(run("report", saved), "is not a per_image.csv")
     blocked = tmp_path / "file"
     blocked.write_text("")
-    refused(run("report", GOLDEN / "bench", "--out", blocked), "cannot be written")
+    refused(run("report", GOLDEN / "bench", "--out", blocked), "is a file")
 
 
 def test_a_broken_picture_is_left_out(run: Run, saved: Path) -> None:

@@ -7,7 +7,7 @@ pictures, and would drive out the features of 240,000.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -31,13 +31,13 @@ class Remembered(Generic[Value]):
     """
 
     def __init__(self) -> None:
-        self._values = WeakTensorKeyDictionary()
+        self._values: MutableMapping[Tensor, dict[tuple[str, int | None], Value]] = WeakTensorKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._values)
 
     def of(self, images: Tensor, make: Callable[[], Value], way: str = "") -> Value:
-        made: dict[tuple[str, int | None], Value] = self._values.setdefault(images, {})  # type: ignore[no-untyped-call]
+        made = self._values.setdefault(images, {})
         key = way, _version(images)
         if key not in made:
             made[key] = make()

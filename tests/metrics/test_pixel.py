@@ -57,16 +57,16 @@ def test_ssim_of_flat_pictures_where_variance_is_all_rounding(level: int) -> Non
     assert ssim(x, y).item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("period", [8, 32, 54, 64])
+@pytest.mark.parametrize("period", [8, 32, 64, 100, 128])
 def test_ssim_of_black_and_white_blocks_with_noise(period: int) -> None:
     """Half of a tile at each end of the range: the worst that float32 can meet."""
-    place = torch.arange(200) // period % 2
+    place = torch.arange(260) // period % 2
     blocks = 235 * (place[:, None] ^ place[None, :]) + 10
-    noise = 4 * torch.randn(3, 200, 200, generator=torch.Generator().manual_seed(0))
-    x = blocks.expand(1, 3, 200, 200).to(torch.uint8)
+    noise = 4 * torch.randn(3, 260, 260, generator=torch.Generator().manual_seed(0))
+    x = blocks.expand(1, 3, 260, 260).to(torch.uint8)
     y = (x + noise).round().clamp(0, 255).to(torch.uint8)
     expected = scikit_image_ssim(as_arrays(x)[0], as_arrays(y)[0])
-    assert ssim(x, y).item() == pytest.approx(expected, abs=2e-6)
+    assert ssim(x, y).item() == pytest.approx(expected, abs=5e-6)
 
 
 def test_psnr_of_one_grey_level_everywhere_is_48_13() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -105,6 +106,8 @@ def main() -> None:
         traceback.print_exc()
         _say(f"internal error: {error}", "This is a bug in vaecheck. Please report it with the lines above.")
         sys.exit(INTERNAL)
+    finally:
+        gc.freeze()  # the interpreter's last collection would look for garbage in all of torch, for most of a second
 
 
 def _say(message: str, hint: str) -> None:

@@ -14,8 +14,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -26,7 +25,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vaecheck.errors import SetupError, WeightsError
 from vaecheck.feature_cache import FeatureCache
+from vaecheck.loading import loading
 from vaecheck.metrics.kept_features import Remembered, through_cache
+from vaecheck.metrics.precision import full_precision
 from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import to_pixels
 from vaecheck.vae.pickles import reason_of
@@ -87,7 +88,7 @@ class FeatureExtractor:
         return through_cache(self.cache, made_by, of, images, self._computed, self.device)
 
     def _computed(self, images: Tensor) -> Tensor:
-        with full_precision(self.device):
+        with torch.inference_mode(), full_precision(self.device):
             moved = images.to(self.device).to(torch.float32, memory_format=torch.channels_last)
             return self._network(moved)
 
@@ -213,7 +214,7 @@ class LPIPSDistance:
         self._remembered = Remembered[tuple[Tensor, ...]]()
 
     def distance(self, original: Tensor, reconstruction: Tensor) -> Tensor:
-        with full_precision(self.device):
+        with torch.inference_mode(), full_precision(self.device):
             of_original = self._remembered.of(original, lambda: self._activations(original))
             layers = zip(self._heads, of_original, self._activations(reconstruction), strict=True)
             distance: Tensor = sum(head((a - b) ** 2).mean((2, 3)) for head, a, b in layers)
@@ -249,20 +250,6 @@ def resize_like_tensorflow1(images: Tensor, side: int) -> Tensor:
     return images
 
 
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No gradients, no autocast, no TF32: metric networks run in float32. Settings are restored after."""
-    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(matmul)
-        torch.backends.cudnn.allow_tf32 = cudnn
-
-
 def weights_caveat(sha256: str, published: bool) -> str:
     """Why figures made with these weights are unreliable; empty when the weights are the published ones."""
     return "" if published else f"the weights are not the published ones (sha256 {sha256})"
@@ -295,6 +282,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
 _FETCH_AGAIN = "Fetch the file again with `vaecheck weights fetch`, or check it with `vaecheck weights verify`."
 
 
+@loading()
 def _inception_trunk(path: Path) -> nn.Module:
     """torch-fidelity's layers from the first convolution to the pooling, folded; without the classifier."""
     from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
@@ -315,6 +303,7 @@ def _inception_trunk(path: Path) -> nn.Module:
     return nn.Sequential(*layers_up_to_pooling).to(memory_format=torch.channels_last)
 
 
+@loading()
 def efficientnet_lite0(path: Path) -> nn.Module:
     """EfficientNet-Lite0 in evaluation, its BatchNorms folded; without gradients by its weights."""
     from efficientnet_lite_pytorch import EfficientNet
@@ -340,6 +329,7 @@ def _fold(parent: nn.Module, conv: str, batch_norm: str) -> None:
     setattr(parent, batch_norm, nn.Identity())
 
 
+@loading()
 def lpips_network(net: LPIPSNet, path: Path) -> nn.Module:
     """The lpips package's network on a backbone read from `path`; pixels in [-1, 1]. Raises WeightsError."""
     import lpips

@@ -1,13 +1,18 @@
 """A document as a folder that a person opens and a program reads.
 
 Why result.json comes last: whoever sees it may rely on every file that it names.
+
+Why threads: nearly all the time of a report goes into compressing pictures, meanwhile Pillow lets go of the
+interpreter's lock.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,11 +51,12 @@ def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequ
 def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
     """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
     drawn = (GRID_FILE, WORST_FILE, PICTURES_FILE)
+    sheets: dict[str, Callable[[Path], None]] = {}
     if not shown and document.artifacts.get("pictures") == PICTURES_FILE:
         shown = kept(out / PICTURES_FILE)
     elif shown:
-        keep(shown, out / PICTURES_FILE)
-    single = [one for one in shown if isinstance(one, Shown)]
+        sheets[PICTURES_FILE] = partial(keep, shown)
+    sheets |= _sheets(shown)
     before = _drawn_before(out)
     illustrated = illustrations.draw(document, panels, out)
     names = {
@@ -58,7 +64,7 @@ def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Seque
         for key, name in document.artifacts.items()
         if not is_drawn(name) and (shown or key != "pictures") and (name not in drawn or (out / name).is_file())
     }
-    names |= _draw(single, out) | _compared([one for one in shown if isinstance(one, SideBySide)], out)
+    names |= {name.partition(".")[0]: name for name in sheets}
     names |= {one.key: one.file for one in illustrated} | ({"pictures": PICTURES_FILE} if shown else {})
     names |= {"report_md": MARKDOWN_FILE, "report_html": PAGE_FILE, "result": RESULT_FILE}
     if isinstance(document, Result | Comparison):
@@ -66,29 +72,32 @@ def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Seque
     document = replace(document, artifacts=names)
     grid = None if shown else _saved_sheet(document.artifacts, out)
     write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
-    write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
+    with ThreadPoolExecutor() as pool:
+        written = [pool.submit(write, out / name) for name, write in sheets.items()]
+        write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
+        for each in written:
+            each.result()
     for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
     return document
 
 
-def _draw(shown: Sequence[Shown], out: Path) -> dict[str, str]:
-    names = {}
-    if shown:
-        contact_sheet.save_png(contact_sheet.grid(shown), out / GRID_FILE)
-        names["grid"] = GRID_FILE
-    if any(each.role == "worst" for each in shown):
-        contact_sheet.save_png(contact_sheet.worst(shown), out / WORST_FILE)
-        names["worst"] = WORST_FILE
-    return names
+def _sheets(shown: Pictures) -> dict[str, Callable[[Path], None]]:
+    """File names, each with what writes it.
 
-
-def _compared(shown: Sequence[SideBySide], out: Path) -> dict[str, str]:
-    """Why no worst.png: what all VAEs do badly is nothing to choose by, and what one alone does is in the grid."""
-    if not shown:
-        return {}
-    contact_sheet.save_png(contact_sheet.compared(shown), out / GRID_FILE)
-    return {"grid": GRID_FILE}
+    Why no worst.png of several VAEs: what all of them do badly is nothing to choose by, and what one alone does is in
+    the grid.
+    """
+    single = [one for one in shown if isinstance(one, Shown)]
+    several = [one for one in shown if isinstance(one, SideBySide)]
+    sheets: dict[str, Callable[[Path], None]] = {}
+    if single:
+        sheets[GRID_FILE] = lambda path: contact_sheet.save_png(contact_sheet.grid(single), path)
+    if any(one.role == "worst" for one in single):
+        sheets[WORST_FILE] = lambda path: contact_sheet.save_png(contact_sheet.worst(single), path)
+    if several:
+        sheets[GRID_FILE] = lambda path: contact_sheet.save_png(contact_sheet.compared(several), path)
+    return sheets
 
 
 def _drawn_before(out: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,18 +184,28 @@ def _planes(planes: Sequence[str]) -> tuple[str, ...]:
 
 def _encoded(raw: Sequence[_Raw], side: int, quality: int, room: int | None) -> list[Versions] | None:
     """None as soon as there is no room for them. quality: of JPEG; 0 for PNG."""
-    found, taken = [], 0
-    for each in raw:
-        drawn = []
-        for label, array in each.arrays:
-            picture = _drawn(Image.fromarray(np.asarray(array)), side)
-            uri = _uri(_data(picture, quality), quality)
-            drawn.append(Picture(f"{label} of {each.name}", uri, *picture.size, label=label))
-            taken += drawn[-1].bytes
-            if room is not None and taken > room:
-                return None
-        found.append(Versions(each.name, each.heading, each.facts, tuple(drawn)))
-    return found
+    pool = ThreadPoolExecutor()
+    try:
+        drawn = [[(label, pool.submit(_as_uri, array, side, quality)) for label, array in each.arrays] for each in raw]
+        found, taken = [], 0
+        for each, futures in zip(raw, drawn, strict=True):
+            pictures = []
+            for label, future in futures:
+                uri, size = future.result()
+                pictures.append(Picture(f"{label} of {each.name}", uri, *size, label=label))
+                taken += pictures[-1].bytes
+                if room is not None and taken > room:
+                    return None
+            found.append(Versions(each.name, each.heading, each.facts, tuple(pictures)))
+        return found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _as_uri(array: Any, side: int, quality: int) -> tuple[str, tuple[int, int]]:
+    """A picture at most so long a side, and the size drawn at."""
+    picture = _drawn(Image.fromarray(np.asarray(array)), side)
+    return _uri(_data(picture, quality), quality), picture.size
 
 
 def _drawn(picture: Image.Image, side: int) -> Image.Image:

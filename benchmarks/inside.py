@@ -27,7 +27,7 @@ def bare(pictures: str, vae: str, size: int, count: int, device: str) -> Seconds
     """The bare forward passes on preloaded tensors; reconstruct from its first picture to its written result.
 
     The passes are made before and after, and their mean is taken: a machine that gets slower or faster in these two
-    minutes favours neither side.
+    minutes favours neither side. Modules are imported and networks opened before either.
     """
     from vaecheck.metrics.catalogue import default_names
     from vaecheck.pixels import to_pixels
@@ -50,6 +50,7 @@ def bare(pictures: str, vae: str, size: int, count: int, device: str) -> Seconds
         seconds: Seconds = {}
 
         def timed(name: str, work: Callable[..., Any], *of: Any) -> None:
+            _wait(device)
             with _added(seconds, f"bare {name}"):
                 work(*of)
                 _wait(device)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from tests.stand_in_weights import BACKBONES, INCEPTION
 from vaecheck.loading import loading
+from vaecheck.metrics.perceptual import _inception_trunk, lpips_network
 
 
 def drawn() -> int:
@@ -24,6 +27,24 @@ def test_nothing_is_drawn_inside_and_again_after() -> None:
     assert drawn()
 
 
+def test_a_weight_that_no_file_replaces_is_nan() -> None:
+    with loading():
+        layers = [nn.Conv2d(3, 8, 3), nn.Linear(3, 8), nn.Embedding(3, 8)]
+    assert all(weights.isnan().all() for layer in layers for weights in layer.parameters())
+
+
+def test_what_draws_until_all_values_suit_it_still_draws() -> None:
+    with loading():
+        assert nn.init.trunc_normal_(torch.full((1000,), 9.0)).abs().max() <= 2
+
+
+def test_no_network_of_the_metrics_keeps_a_weight_that_no_file_gave(checkpoints: Path) -> None:
+    networks = [_inception_trunk(checkpoints / INCEPTION)]
+    networks += [lpips_network(net, checkpoints / name) for net, name in BACKBONES.items()]
+    for network in networks:
+        assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
 def test_what_a_network_computes_is_untouched() -> None:
     with loading():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).tolist() == [[2.0, 2.0], [2.0, 2.0]]
@@ -35,8 +56,10 @@ def test_the_collector_is_left_as_it_was(enabled: bool) -> None:
     before = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        with pytest.raises(RuntimeError), loading():
+        with loading():
             assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+        with pytest.raises(RuntimeError), loading():
             raise RuntimeError
         assert gc.isenabled() == enabled
     finally:

@@ -8,6 +8,7 @@ torch-fidelity import, of which none is ever garbage.
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,9 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """No random weights and no garbage collection inside: parameters keep whatever their memory held.
+    """No random weights and no garbage collection inside: what was to be drawn is NaN until a file replaces it.
 
-    Only for networks of which a strict load then replaces every parameter.
+    Why NaN: a weight that no file replaces makes every figure NaN, where leftovers of memory might pass for a figure.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -34,7 +35,7 @@ def loading() -> Iterator[None]:
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves tensors as they are where a random one was to be drawn in place."""
+    """Fills with NaN what torch.nn.init was to draw."""
 
     def __torch_function__(
         self,
@@ -46,11 +47,10 @@ class _NothingDrawn(TorchFunctionMode):
         given = dict(kwargs or {})
         if func in _DRAWN:
             tensor: Tensor = args[0] if args else given["tensor"]
-            return tensor
+            with torch.no_grad():
+                return tensor.fill_(math.nan)
         return func(*args, **given)
 
 
-_DRAWN = {
-    *(torch.nn.init.kaiming_uniform_, torch.nn.init.kaiming_normal_, torch.nn.init.uniform_, torch.nn.init.normal_),
-    *(torch.nn.init.trunc_normal_, Tensor.uniform_, Tensor.normal_),
-}
+_DRAWN = {torch.nn.init.kaiming_uniform_, torch.nn.init.uniform_, torch.nn.init.normal_}
+"""What convolutions and linear layers are drawn by. Not trunc_normal_, which draws again until all values suit it."""

@@ -21,9 +21,9 @@ from vaecheck.metrics.perceptual import (
     FeatureExtractor,
     Inception,
     LPIPSDistance,
+    full_precision,
     resize_like_tensorflow1,
 )
-from vaecheck.metrics.precision import full_precision
 from vaecheck.pixels import to_pixels
 
 SHARED = Path(os.environ.get("VAECHECK_SHARED", Path(__file__).resolve().parents[3] / "shared"))

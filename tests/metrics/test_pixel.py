@@ -69,6 +69,36 @@ def test_ssim_of_black_and_white_blocks_with_noise(period: int) -> None:
     assert ssim(x, y).item() == pytest.approx(expected, abs=5e-6)
 
 
+@pytest.mark.parametrize("period", [54, 69, 128, 138])
+def test_ssim_where_the_levels_moved(period: int) -> None:
+    """What a VAE of another brightness and contrast does: each picture has its own mean."""
+    place = torch.arange(200) // period % 2
+    blocks = (235 * (place[:, None] ^ place[None, :]) + 10).expand(1, 3, 200, 200)
+    x, y = (blocks * 0.5 + 100).to(torch.uint8), (blocks * 0.3).to(torch.uint8)
+    expected = scikit_image_ssim(as_arrays(x)[0], as_arrays(y)[0])
+    assert ssim(x, y).item() == pytest.approx(expected, abs=5e-6)
+
+
+@pytest.mark.parametrize(("level", "other"), [(255, 92), (255, 155), (0, 255), (230, 150)])
+def test_ssim_of_two_flat_pictures(level: int, other: int) -> None:
+    x, y = (torch.full((1, 3, 64, 64), each, dtype=torch.uint8) for each in (level, other))
+    expected = (2 * level * other + 6.5025) / (level**2 + other**2 + 6.5025)  # equation 13 with variances of 0
+    assert ssim(x, y).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 11, 11), (5, 1, 11, 300), (2, 2, 139, 138), (1, 4, 137, 267)])
+def test_ssim_of_any_shape_and_layout(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    y = (x.float() + 20 * torch.randn(shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+    expected = [scikit_image_ssim(*pair) for pair in zip(as_arrays(x), as_arrays(y), strict=True)]
+    kept = x.clone()
+    assert ssim(x, y).tolist() == pytest.approx(expected, abs=1e-6)
+    assert ssim(x.contiguous(memory_format=torch.channels_last), y).tolist() == pytest.approx(expected, abs=1e-6)
+    assert ssim(x.float(), y.float()).tolist() == pytest.approx(expected, abs=1e-6)
+    assert x.equal(kept)
+
+
 def test_psnr_of_one_grey_level_everywhere_is_48_13() -> None:
     x = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     assert psnr_db(x, x + 1).item() == pytest.approx(20 * math.log10(255))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -94,6 +95,7 @@ def main() -> None:
     Usage errors (2) and Ctrl-C (130) are Typer's.
     """
     keep_freed_memory()
+    atexit.register(gc.freeze)  # else the interpreter looks for garbage in all of torch at its end, for 0.7 s
     try:
         app()
     except VaecheckError as error:
@@ -106,8 +108,6 @@ def main() -> None:
         traceback.print_exc()
         _say(f"internal error: {error}", "This is a bug in vaecheck. Please report it with the lines above.")
         sys.exit(INTERNAL)
-    finally:
-        gc.freeze()  # the interpreter's last collection would look for garbage in all of torch, for most of a second
 
 
 def _say(message: str, hint: str) -> None:

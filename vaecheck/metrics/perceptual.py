@@ -14,7 +14,8 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,7 +28,6 @@ from vaecheck.errors import SetupError, WeightsError
 from vaecheck.feature_cache import FeatureCache
 from vaecheck.loading import loading
 from vaecheck.metrics.kept_features import Remembered, through_cache
-from vaecheck.metrics.precision import full_precision
 from vaecheck.metrics.protocol import Batch
 from vaecheck.pixels import to_pixels
 from vaecheck.vae.pickles import reason_of
@@ -88,7 +88,7 @@ class FeatureExtractor:
         return through_cache(self.cache, made_by, of, images, self._computed, self.device)
 
     def _computed(self, images: Tensor) -> Tensor:
-        with torch.inference_mode(), full_precision(self.device):
+        with full_precision(self.device):
             moved = images.to(self.device).to(torch.float32, memory_format=torch.channels_last)
             return self._network(moved)
 
@@ -214,7 +214,7 @@ class LPIPSDistance:
         self._remembered = Remembered[tuple[Tensor, ...]]()
 
     def distance(self, original: Tensor, reconstruction: Tensor) -> Tensor:
-        with torch.inference_mode(), full_precision(self.device):
+        with full_precision(self.device):
             of_original = self._remembered.of(original, lambda: self._activations(original))
             layers = zip(self._heads, of_original, self._activations(reconstruction), strict=True)
             distance: Tensor = sum(head((a - b) ** 2).mean((2, 3)) for head, a, b in layers)
@@ -248,6 +248,20 @@ def resize_like_tensorflow1(images: Tensor, side: int) -> Tensor:
         weight = position - low if axis == 3 else (position - low)[:, None]
         images = torch.lerp(images.index_select(axis, low), images.index_select(axis, high), weight)
     return images
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """No gradients, no autocast, no TF32: metric networks run in float32. Settings are restored after."""
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 def weights_caveat(sha256: str, published: bool) -> str:

@@ -9,6 +9,7 @@ interpreter's lock.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -71,12 +72,13 @@ def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Seque
         names["per_image"] = PER_IMAGE_FILE
     document = replace(document, artifacts=names)
     grid = None if shown else _saved_sheet(document.artifacts, out)
-    write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         written = [pool.submit(write, out / name) for name, write in sheets.items()]
-        write_atomically(out / PAGE_FILE, to_page(document, shown, grid, illustrated))
+        page = to_page(document, shown, grid, illustrated)
         for each in written:
             each.result()
+    write_atomically(out / MARKDOWN_FILE, forms.to_markdown(document, illustrated))
+    write_atomically(out / PAGE_FILE, page)
     for name in {*drawn, *before} - set(names.values()):
         (out / name).unlink(missing_ok=True)
     return document

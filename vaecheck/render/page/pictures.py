@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ def _planes(planes: Sequence[str]) -> tuple[str, ...]:
 
 def _encoded(raw: Sequence[_Raw], side: int, quality: int, room: int | None) -> list[Versions] | None:
     """None as soon as there is no room for them. quality: of JPEG; 0 for PNG."""
-    pool = ThreadPoolExecutor()
+    pool = ThreadPoolExecutor(os.cpu_count())
     try:
         drawn = [[(label, pool.submit(_as_uri, array, side, quality)) for label, array in each.arrays] for each in raw]
         found, taken = [], 0

@@ -77,7 +77,17 @@ def test_result_json_comes_last(
     monkeypatch.setattr(report, "to_page", broken)
     with pytest.raises(RuntimeError):
         write_report(result, shown, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "pictures.png", "report.md", "worst.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png", "pictures.png", "worst.png"]
+
+
+@pytest.mark.parametrize("name", ["grid.png", "pictures.png", "worst.png"])
+def test_no_report_names_a_picture_that_could_not_be_written(
+    result: Result, shown: Sequence[Shown], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"cannot write .*{name}"):
+        write_report(result, shown, tmp_path)
+    assert not {"report.md", "report.html", "result.json"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_nan_never_reaches_the_result(result: Result, tmp_path: Path) -> None:

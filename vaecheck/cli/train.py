@@ -62,7 +62,10 @@ def vae(
         return
     lines = [f"trained on {trained.pictures} pictures for {trained.steps} of {trained.of_steps} steps: {out}"]
     if trained.history and trained.history.best_overall:
-        lines.append(f"best: {trained.history.best_checkpoint} ({trained.history.best_overall}); {out / EVALUATIONS}")
+        lines += [
+            f"best: {trained.history.best_checkpoint}",
+            f"by: {trained.history.best_overall}; see {out / EVALUATIONS}",
+        ]
     lines.append(f"next: vaecheck scale-factor IMAGES --vae {trained.folder}")
     with screen.stdout():
         screen.output().print("\n".join(lines), markup=False, soft_wrap=True)

@@ -52,12 +52,12 @@ def write_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequ
 def draw_report(document: AnyDocument, shown: Pictures, out: Path, panels: Sequence[Panel] = ()) -> AnyDocument:
     """As `write_report`, but for result.json and per_image.csv, which stay as they are."""
     drawn = (GRID_FILE, WORST_FILE, PICTURES_FILE)
-    sheets: dict[str, Callable[[Path], None]] = {}
-    if not shown and document.artifacts.get("pictures") == PICTURES_FILE:
+    again = not shown and document.artifacts.get("pictures") == PICTURES_FILE
+    if again:
         shown = kept(out / PICTURES_FILE)
-    elif shown:
+    sheets = _sheets(shown)
+    if shown and not again:
         sheets[PICTURES_FILE] = partial(keep, shown)
-    sheets |= _sheets(shown)
     before = _drawn_before(out)
     illustrated = illustrations.draw(document, panels, out)
     names = {

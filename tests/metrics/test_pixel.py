@@ -57,7 +57,7 @@ def test_ssim_of_flat_pictures_where_variance_is_all_rounding(level: int) -> Non
     assert ssim(x, y).item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("period", [8, 32, 64, 100, 128])
+@pytest.mark.parametrize("period", [8, 32, 54, 64, 128])
 def test_ssim_of_black_and_white_blocks_with_noise(period: int) -> None:
     """Half of a tile at each end of the range: the worst that float32 can meet."""
     place = torch.arange(260) // period % 2
@@ -66,7 +66,7 @@ def test_ssim_of_black_and_white_blocks_with_noise(period: int) -> None:
     x = blocks.expand(1, 3, 260, 260).to(torch.uint8)
     y = (x + noise).round().clamp(0, 255).to(torch.uint8)
     expected = scikit_image_ssim(as_arrays(x)[0], as_arrays(y)[0])
-    assert ssim(x, y).item() == pytest.approx(expected, abs=5e-6)
+    assert ssim(x, y).item() == pytest.approx(expected, abs=2e-6)
 
 
 @pytest.mark.parametrize("period", [54, 69, 128, 138])

@@ -62,10 +62,7 @@ def vae(
         return
     lines = [f"trained on {trained.pictures} pictures for {trained.steps} of {trained.of_steps} steps: {out}"]
     if trained.history and trained.history.best_overall:
-        lines += [
-            f"best: {trained.history.best_checkpoint}",
-            f"by: {trained.history.best_overall}; see {out / EVALUATIONS}",
-        ]
+        lines += [trained.history.best_overall, f"evaluations: {out / EVALUATIONS}"]
     lines.append(f"next: vaecheck scale-factor IMAGES --vae {trained.folder}")
     with screen.stdout():
         screen.output().print("\n".join(lines), markup=False, soft_wrap=True)

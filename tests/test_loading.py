@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,35 @@ def test_what_a_network_computes_is_untouched() -> None:
     with loading():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).tolist() == [[2.0, 2.0], [2.0, 2.0]]
         assert torch.rand(1000, generator=torch.Generator().manual_seed(0)).std() > 0.2
+
+
+COMPILER_ON_DEMAND = """
+import sys
+from vaecheck.loading import COMPILER, loading
+
+with loading():
+    import lpips, torch_fidelity, torchvision
+print(any(name.startswith("torch._dynamo") for name in sys.modules))
+
+import torch
+from torchvision.ops.roi_align import is_compile_supported
+
+print(is_compile_supported("cpu"), is_compile_supported("xla"))
+import torch._dynamo.utils as real
+print(sys.modules[COMPILER] is real, is_compile_supported is real.is_compile_supported)
+print(real.is_compile_supported("cpu"), real.is_compile_supported("xla"))
+print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(2)).tolist())
+with loading():
+    print(sys.modules[COMPILER] is real)
+"""
+
+
+def test_the_compiler_is_not_imported_until_it_is_asked() -> None:
+    process = subprocess.run([sys.executable, "-c", COMPILER_ON_DEMAND], capture_output=True, text=True, check=True)
+    loaded, on_demand, modules, real, compiled, again = process.stdout.splitlines()
+    assert loaded == "False"
+    assert on_demand == real
+    assert (modules, compiled, again) == ("True False", "[2.0, 2.0]", "True")
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -1,16 +1,20 @@
 """Build a network whose weights come from a file, without what a new one would need.
 
 Why: of the start of a process with the networks of all metrics, on two cores, half a second went into random weights
-that the file then replaced, and half a second into the collector's passes over the modules that lpips and
-torch-fidelity import, of which none is ever garbage.
+that the file then replaced, half a second into the collector's passes over the modules that lpips and
+torch-fidelity import, of which none is ever garbage, and a second into torch's compiler, which these packages import
+by way of torchvision for one question that none of their networks ever asks.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -27,11 +31,41 @@ def loading() -> Iterator[None]:
     collects = gc.isenabled()
     gc.disable()
     try:
-        with _NothingDrawn():
+        with _NothingDrawn(), _compiler_on_demand():
             yield
     finally:
         if collects:
             gc.enable()
+
+
+COMPILER = "torch._dynamo.utils"
+"""Of torch's compiler, the module whose `is_compile_supported` torchvision.ops.roi_align takes by its name."""
+
+
+@contextmanager
+def _compiler_on_demand() -> Iterator[None]:
+    """What is imported inside and takes a function of COMPILER gets one that imports it when it is called."""
+    if COMPILER in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(COMPILER)
+    stand_in.__getattr__ = _on_demand  # type: ignore[method-assign]
+    sys.modules[COMPILER] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get(COMPILER) is stand_in:
+            del sys.modules[COMPILER]
+
+
+def _on_demand(name: str) -> Callable[..., Any]:
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def of_the_compiler(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(COMPILER), name)(*args, **kwargs)
+
+    return of_the_compiler
 
 
 class _NothingDrawn(TorchFunctionMode):

@@ -34,8 +34,8 @@ def bare(pictures: str, vae: str, size: int, count: int, device: str) -> Seconds
     from vaecheck.render.report import write_report
     from vaecheck.tasks import reconstruct as task
     from vaecheck.tasks.opening import open_bench
-    from vaecheck.tasks.reconstruct import YARDSTICK_SAMPLE, evenly
     from vaecheck.tasks.settings import Listener, Settings
+    from vaecheck.tasks.yardsticks import YARDSTICK_SAMPLE, evenly
 
     settings = Settings(size=size, limit=count, offline=True, device=device)
     bench = open_bench(pictures, vae, settings, Listener())

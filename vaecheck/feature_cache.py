@@ -1,4 +1,4 @@
-"""Features of originals, kept on disk between runs under the hash of all that decides them.
+"""Features of originals and what yardsticks score on them, kept on disk under the hash of all that decides them.
 
 In the folder VAECHECK_CACHE, else in vaecheck/ of XDG_CACHE_HOME (~/.cache); VAECHECK_CACHE_GB limits it (2 unless it
 is set; 0 keeps nothing).
@@ -40,7 +40,10 @@ TABLE = "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, value BLOB N
 
 @dataclass(frozen=True)
 class CacheFacts:
-    """place: of the file. entries: feature vectors in it. bytes: that it takes; limit: that it may take."""
+    """place: of the file. entries: feature vectors and yardsticks' scores in it. bytes: that it takes.
+
+    limit: in bytes, that it may take.
+    """
 
     place: Path
     entries: int

@@ -34,9 +34,10 @@ from vaecheck.results.types import Measure, VAECard
 from vaecheck.tasks.e2e_judgement import best_of, plots_of
 from vaecheck.tasks.machine import training_device
 from vaecheck.tasks.opening import Bench, open_bench
-from vaecheck.tasks.reconstruct import evenly, picture_warnings
+from vaecheck.tasks.reconstruct import picture_warnings
 from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.tasks.train_unet import UNetSettings, chosen_scaling, encode_all, load_unet_recipe, run
+from vaecheck.tasks.yardsticks import evenly
 from vaecheck.train.latents import scaled, unscaled
 from vaecheck.train.loop import Machine
 from vaecheck.train.unet import UNetRecipe, UNetTrainee

@@ -21,9 +21,10 @@ from vaecheck.metrics.robustness import BEYOND
 from vaecheck.pipeline import Observer, Run, Stopwatch, evaluate
 from vaecheck.results.types import Measure, Panel, PerImage, Plot, Result
 from vaecheck.tasks.opening import Bench, open_bench
-from vaecheck.tasks.reconstruct import evenly, missing_on_demand, picture_warnings
+from vaecheck.tasks.reconstruct import missing_on_demand, picture_warnings
 from vaecheck.tasks.settings import Listener, Settings
 from vaecheck.tasks.walk import walk
+from vaecheck.tasks.yardsticks import evenly
 from vaecheck.vae.adapter import one_line
 from vaecheck.vae.protocol import Posterior, joined
 from vaecheck.vae.room import Room, is_out_of_memory

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from vaecheck import provenance, published
@@ -18,19 +16,16 @@ from vaecheck.metrics import catalogue
 from vaecheck.metrics.catalogue import Built
 from vaecheck.metrics.protocol import HasColumns
 from vaecheck.metrics.throughput import speed_measures
-from vaecheck.pipeline import Run, Stopwatch, evaluate
-from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage, Yardstick
+from vaecheck.pipeline import Run, Stopwatch
+from vaecheck.results.types import Measure, PerImage, Result, Shown, SkippedImage
 from vaecheck.saving import SaveReconstructions
 from vaecheck.tasks.opening import Bench, levels_of, open_bench
 from vaecheck.tasks.settings import Listener, Settings, protocol_warnings
 from vaecheck.tasks.tiling import PICTURES, LargerThanATile, tiling_measures
 from vaecheck.tasks.walk import walk
+from vaecheck.tasks.yardsticks import evenly, yardsticks
 from vaecheck.unet_cost import unet_costs
-from vaecheck.vae.yardsticks import Bicubic, Linear
 from vaecheck.world import ALONE, World
-
-YARDSTICK_SAMPLE = 24
-"""Pictures that the yardsticks are measured on by default, evenly spaced over the set."""
 
 
 def reconstruct(
@@ -66,7 +61,7 @@ def reconstruct(
     speed = speed_measures(stopwatch.laps, bench.device)  # before whole pictures take more memory than tiles
     measures = built.measures() | tiling_measures(bench, names, evenly(sorted(tiled.ids), PICTURES)) | speed
     computed = time.perf_counter()
-    yardsticks = _yardsticks(bench, loader, names, columns, measures)
+    beside = yardsticks(bench, loader, names, columns, measures)
     seconds = {
         "open": opened - started,
         "pictures": loader.seconds,
@@ -91,7 +86,7 @@ def reconstruct(
             *picture_warnings(loader),
             *broken_warning(gallery.non_finite, gallery.count, card.dtype),
         ),
-        yardsticks=yardsticks,
+        yardsticks=beside,
         unet_cost=unet_costs(card.f, card.latent_channels, settings.size) if settings.fit not in OWN_SIZE else (),
         published=published.beside(card, data, settings.document(), measures),
         per_image=columns,
@@ -141,61 +136,6 @@ def per_image(built: Built) -> PerImage:
             value_of = dict(zip(seen, column, strict=True))
             values[name] = tuple(map(value_of.get, ids))
     return PerImage(ids, values)
-
-
-def _yardsticks(
-    bench: Bench, loader: Loader, names: tuple[str, ...], columns: PerImage, measures: Mapping[str, Measure]
-) -> tuple[Yardstick, ...]:
-    """Bicubic and linear codecs on an evenly spaced sample, with the VAE's own means over the same pictures.
-
-    Why a sample: their per-image figures settle with a few dozen pictures, and half a minute of the user's
-    time is worth more than a third digit. Frechet distances need every picture, so they are measured only
-    where the sample is everything (few pictures, or --yardstick all).
-    """
-    if bench.settings.yardstick == "none":
-        return ()
-    everything = bench.settings.yardstick == "all" or loader.count <= YARDSTICK_SAMPLE
-    chosen = evenly(loader.ids, loader.count if everything else YARDSTICK_SAMPLE)
-    images = bench.images.only(chosen)
-    comparable = [name for name in names if name in ("psnr_db", "ssim") or name.startswith("lpips_")]
-    if everything:
-        comparable += [name for name in names if name in ("rfid", "kid") or name.startswith("fd_")]
-    comparable = [name for name in comparable if measures[name].value is not None]
-    if not comparable:
-        return ()
-    f, channels = bench.vae.card.f, bench.vae.card.latent_channels
-    bench.listener.start("Yardsticks", 2 * len(chosen))
-    linear = Linear.fit((batch.image for batch in bench.loader(images)), f, channels)
-    codecs: tuple[Bicubic | Linear, ...] = (Bicubic(f, bench.vae.card.image_channels), linear)
-    built = [bench.catalogue.build(comparable) for _ in codecs]
-    evaluate(
-        [Run(codec, one.metrics, Stopwatch(bench.device)) for codec, one in zip(codecs, built, strict=True)],
-        bench.loader(images),
-        device=bench.device,
-        levels=levels_of(bench.protocol),
-        progress=lambda count: bench.listener.advance(2 * count),
-    )
-    own = {name: _own_mean(measures[name], name, columns, chosen) for name in comparable}
-    return tuple(
-        Yardstick(codec.card.ref, codec.description, len(chosen), one.measures(), own)
-        for codec, one in zip(codecs, built, strict=True)
-    )
-
-
-def evenly(ids: Sequence[str], n: int) -> tuple[str, ...]:
-    """n of them, evenly spaced over their order; all where there are fewer."""
-    count = min(n, len(ids))
-    return tuple(ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count))
-
-
-def _own_mean(measure: Measure, name: str, columns: PerImage, ids: Sequence[str]) -> Measure:
-    """The VAE's figure over the yardsticks' pictures alone."""
-    if name not in columns.columns:
-        return measure
-    value_of = dict(zip(columns.ids, columns.columns[name], strict=True))
-    values = [value for value in map(value_of.get, ids) if value is not None]
-    mean = math.fsum(values) / len(values) if values else None
-    return replace(measure, value=mean, n=len(values), sd=None, ci95=None, counts={})
 
 
 def picture_warnings(loader: Loader, skipped: Sequence[SkippedImage] | None = None) -> tuple[str, ...]:

@@ -103,7 +103,14 @@ def test_outside_text_is_shown_as_it_is() -> None:
 
 def test_markdown_has_everything() -> None:
     report = to_markdown(replace(comparison(*SIX), artifacts={"grid": "grid.png"}))
-    for text in ("# Comparison", "## Differences on the same pictures", "Pareto", "(grid.png)", "## Settings"):
+    for text in (
+        "# Comparison",
+        "## Differences on the same pictures",
+        "p is below 0.01",
+        "Pareto",
+        "(grid.png)",
+        "## Settings",
+    ):
         assert text in report
     assert report.count("| psnr\\_db |") + report.count("| psnr_db |") == 1 + 15  # its row, and every pair
     assert "5 others" not in report

@@ -73,6 +73,7 @@ def to_markdown(comparison: Comparison, illustrated: Sequence[Illustration] = ()
         rows_ = [[one.name, f"{one.a} less {one.b}", one.value, one.interval, one.p, one.better] for one in differences]
         head = ["metric", "pair", "difference", "95 % interval", "p (Holm)", "better"]
         parts += ["## Differences on the same pictures", markdown.table(head, rows_)]
+        parts.append(markdown.paragraph(contests.BEYOND_CHANCE))
     if pareto := contests.pareto(comparison, own):
         parts += ["## Quality against cost (Pareto fronts)", markdown.table(pareto.head, pareto.rows)]
         parts += ["\n".join(f"- {markdown.paragraph(note)}" for note in pareto.left_out)] * bool(pareto.left_out)
@@ -133,6 +134,7 @@ def _differences(screen: Screen, comparison: Comparison, label: dict[str, str]) 
         for one in rows
     ]
     _table(screen, head, cells, words={0, 1, 5})
+    screen.line(contests.BEYOND_CHANCE)
 
 
 def _table(screen: Screen, head: Sequence[str], rows: Sequence[Sequence[str]], words: set[int]) -> None:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from vaecheck.render import figures
 from vaecheck.render.figures import ABSENT
 from vaecheck.render.verdict import Verdict, is_quality
-from vaecheck.results.comparison import NO_DIFFERENCE, Comparison, Contest, Difference
+from vaecheck.results.comparison import ALPHA, NO_DIFFERENCE, Comparison, Contest, Difference
 from vaecheck.results.types import Measure
 
 _AXES = {"latent_values": ("latent values", 1), "seconds_per_image": ("ms/picture", 1000), "sec_25": ("sec_25", 1)}
 """What an axis is called, and in what unit, as a factor."""
 BEST, UNRELIABLE = "*", "~"
 MARKS = f"{BEST} best figure, {UNRELIABLE} unreliable, see the notes"
+BEYOND_CHANCE = (
+    f"A difference is beyond chance where its interval leaves out 0 and p is below {ALPHA}. p: of no difference, after "
+    "Holm's correction for all of them."
+)
 
 
 @dataclass(frozen=True)

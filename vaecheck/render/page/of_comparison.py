@@ -14,7 +14,7 @@ from vaecheck.render.page import parts, pictures
 from vaecheck.render.page.template import render
 from vaecheck.render.titles import title_of
 from vaecheck.render.verdict import is_quality
-from vaecheck.results.comparison import ALPHA, NO_DIFFERENCE, Comparison, Contest, Difference, SideBySide
+from vaecheck.results.comparison import NO_DIFFERENCE, Comparison, Contest, Difference, SideBySide
 
 _SHEET = "The same in full is grid.png, beside this page."
 _WINDOWS = "grid.png, beside this page, has the windows of the largest difference, enlarged."
@@ -22,10 +22,7 @@ _SHEET_ALT = (
     "Rows of the original and what each VAE made of it, and the window where they differ most; captions are in it"
 )
 _MARKS = "The best figure of a row is underlined; a winner beats every other by more than chance."
-_DIFFERENCES = (
-    "Of the same pictures, one by one. A difference is beyond chance where its interval leaves out 0 and p, of no "
-    f"difference and after Holm's correction for all of them, is below {ALPHA}."
-)
+_DIFFERENCES = f"Of the same pictures, one by one. {contests.BEYOND_CHANCE}"
 
 
 def comparison_page(

@@ -72,6 +72,15 @@ print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(2)).tolist())
 with loading():
     print(sys.modules[COMPILER] is real)
 """
+ASKED_INSIDE = {
+    "called": "from torch._dynamo.utils import is_compile_supported; is_compile_supported('cpu')",
+    "compiled": "torch.compile(lambda x: 2 * x, backend='eager')(torch.ones(2))",
+    "imported": "import torch._dynamo; torch._dynamo.reset()",
+    "a class": "from torch._dynamo.utils import ExactWeakKeyDictionary as one; assert isinstance(one, type)",
+    "by a name": "import torch._dynamo.utils as utils; utils.counters.clear()",
+    "in a thread": "from concurrent.futures import ThreadPoolExecutor as Pool; Pool(1).submit("
+    "lambda: torch.compile(lambda x: 2 * x, backend='eager')(torch.ones(2))).result()",
+}
 
 
 def test_the_compiler_is_not_imported_until_it_is_asked() -> None:
@@ -80,6 +89,37 @@ def test_the_compiler_is_not_imported_until_it_is_asked() -> None:
     assert loaded == "False"
     assert on_demand == real
     assert (modules, compiled, again) == ("True False", "[2.0, 2.0]", "True")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", list(ASKED_INSIDE))
+def test_who_asks_for_the_compiler_inside_has_the_real_one(asked: str) -> None:
+    code = f"""
+import sys, torch
+from vaecheck.loading import COMPILER, loading
+
+with loading():
+    {ASKED_INSIDE[asked]}
+    assert sys.modules[COMPILER].__spec__ is not None
+assert sys.modules[COMPILER].__spec__ is not None
+assert torch.compile(lambda x: 3 * x, backend="eager")(torch.ones(2)).tolist() == [3, 3]
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+
+
+def test_no_network_of_the_metrics_asks_for_the_compiler(checkpoints: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from vaecheck.metrics.perceptual import _inception_trunk, lpips_network
+
+_inception_trunk(Path({str(checkpoints / INCEPTION)!r}))
+lpips_network("alex", Path({str(checkpoints / BACKBONES["alex"])!r}))
+print(any(name.startswith("torch._dynamo") for name in sys.modules))
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("enabled", [True, False])

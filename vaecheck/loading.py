@@ -44,12 +44,12 @@ COMPILER = "torch._dynamo.utils"
 
 @contextmanager
 def _compiler_on_demand() -> Iterator[None]:
-    """What is imported inside and takes a function of COMPILER gets one that imports it when it is called."""
+    """Inside, taking `is_compile_supported` of COMPILER does not import it; calling it, or taking any other, does."""
     if COMPILER in sys.modules:
         yield
         return
     stand_in = ModuleType(COMPILER)
-    stand_in.__getattr__ = _on_demand  # type: ignore[method-assign]
+    vars(stand_in).update(is_compile_supported=is_compile_supported, __getattr__=_of_the_compiler)
     sys.modules[COMPILER] = stand_in
     try:
         yield
@@ -58,14 +58,17 @@ def _compiler_on_demand() -> Iterator[None]:
             del sys.modules[COMPILER]
 
 
-def _on_demand(name: str) -> Callable[..., Any]:
-    if name.startswith("__"):
+def is_compile_supported(device_type: str) -> bool:
+    """What the function of this name in COMPILER says."""
+    return bool(_of_the_compiler("is_compile_supported")(device_type))
+
+
+def _of_the_compiler(name: str) -> Any:
+    if name.startswith("__"):  # what looks through all modules asks for these
         raise AttributeError(name)
-
-    def of_the_compiler(*args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module(COMPILER), name)(*args, **kwargs)
-
-    return of_the_compiler
+    if getattr(sys.modules.get(COMPILER), "__spec__", None) is None:  # the stand-in: no file was read for it
+        sys.modules.pop(COMPILER, None)
+    return getattr(importlib.import_module(COMPILER), name)
 
 
 class _NothingDrawn(TorchFunctionMode):

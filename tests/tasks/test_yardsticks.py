@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from PIL import Image
 
 from vaecheck import feature_cache
+from vaecheck.metrics.catalogue import Built, Catalogue
+from vaecheck.metrics.per_image import PerImage
 from vaecheck.results.types import Yardstick
 from vaecheck.tasks import yardsticks
 from vaecheck.tasks.reconstruct import reconstruct
 from vaecheck.tasks.settings import Settings
 from vaecheck.tasks.yardsticks import evenly
+from vaecheck.vae.yardsticks import Linear
 
 IDS = tuple(f"{i:03}.png" for i in range(100))
 SETTINGS = Settings(size=64, offline=True, metrics=("psnr_db", "ssim"))
@@ -47,9 +51,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
     seen: list[tuple[str, ...]] = []
     measure = yardsticks._measure
 
-    def observed(bench: Any, chosen: Any, *rest: Any) -> None:
+    def observed(bench: Any, chosen: Any, *rest: Any) -> Any:
         seen.append(tuple(chosen))
-        measure(bench, chosen, *rest)
+        return measure(bench, chosen, *rest)
 
     monkeypatch.setattr(yardsticks, "_measure", observed)
     return seen
@@ -76,21 +80,95 @@ def test_a_cache_that_keeps_nothing_gives_the_same(
     assert len(measured) == 2
 
 
-def test_names_of_pictures_do_not_matter_and_their_order_does_not_mix_them(
-    pictures: Path, measured: list[tuple[str, ...]]
+def test_every_picture_has_its_own_scores_again(
+    pictures: Path, measured: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = of(pictures)
+    """Under other names too, and in another order."""
+    built: list[Built] = []
+    build = Catalogue.build
+
+    def observed(self: Catalogue, names: Sequence[str]) -> Built:
+        built.append(build(self, names))
+        return built[-1]
+
+    monkeypatch.setattr(Catalogue, "build", observed)
+
+    def scores() -> list[dict[str, list[float]]]:
+        """Of bicubic and linear, PSNR and SSIM of each picture."""
+        built.clear()
+        of(pictures)
+        _, *codecs = built
+        rows = [[metric.rows for metric in one.metrics if isinstance(metric, PerImage)] for one in codecs]
+        return [{name: [each.of([name])[0, 0] for each in one] for name in one[0].ids} for one in rows]
+
+    first = scores()
+    assert len({tuple(values) for one in first for values in one.values()}) == 8
+    assert scores() == first
     for i in range(4):
         (pictures / f"{i}.png").rename(pictures / f"renamed-{i}.png")
-    assert of(pictures) == first
+    assert scores() == [{f"renamed-{name}": values for name, values in one.items()} for one in first]
     assert len(measured) == 1
     (pictures / "renamed-0.png").rename(pictures / "z.png")
-    reordered = of(pictures)
+    assert scores()[0]["z.png"] == first[0]["0.png"]
     assert len(measured) == 2
-    assert reordered[0].measures["psnr_db"].value == pytest.approx(first[0].measures["psnr_db"].value)
 
 
-@pytest.mark.parametrize("change", [{"size": 32}, {"limit": 3}, {"metrics": ("psnr_db",)}, {"seed": 1}])
+def test_distances_alone_are_measured(pictures: Path, measured: list[tuple[str, ...]]) -> None:
+    for one in of(pictures, replace(SETTINGS, metrics=("fd_efficientnet_lite0",))):
+        assert one.measures["fd_efficientnet_lite0"].value is not None
+    assert len(measured) == 1
+
+
+def test_pictures_that_changed_since_the_walk_are_not_kept(
+    pictures: Path, measured: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed = yardsticks._measure
+
+    def changed_before(*arguments: Any) -> Any:
+        (pictures / "0.png").write_bytes((pictures / "1.png").read_bytes())
+        return observed(*arguments)
+
+    monkeypatch.setattr(yardsticks, "_measure", changed_before)
+    of(pictures)
+    assert len(measured) == 1
+    assert feature_cache.facts().entries == 0
+
+
+def test_a_picture_that_the_linear_codec_was_not_fitted_to_is_not_kept(
+    pictures: Path, measured: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = Linear.fit
+
+    def without_one(images: Any, f: int, channels: int) -> Linear:
+        (pictures / "0.png").rename(pictures / "elsewhere")
+        try:
+            return fit(images, f, channels)
+        finally:
+            (pictures / "elsewhere").rename(pictures / "0.png")
+
+    monkeypatch.setattr(Linear, "fit", without_one)
+    of(pictures)
+    assert len(measured) == 1
+    assert feature_cache.facts().entries == 0
+
+
+def test_padding_is_not_taken_for_picture(pictures: Path, measured: list[tuple[str, ...]]) -> None:
+    settings = replace(SETTINGS, fit="pad")
+    low = np.random.default_rng(1).integers(0, 256, (57, 64, 3), dtype=np.uint8)
+    for path in pictures.iterdir():
+        Image.fromarray(low).save(path)
+    of(pictures, settings)
+    for path in pictures.iterdir():
+        Image.fromarray(np.pad(low, ((0, 7), (0, 0), (0, 0)), "edge")).save(path)
+    padded_before = of(pictures, settings)
+    assert len(measured) == 2
+    feature_cache.clear()
+    assert of(pictures, settings) == padded_before
+
+
+@pytest.mark.parametrize(
+    "change", [{"fit": "pad"}, {"value_range": (0.0, 9.0)}, {"metrics": ("psnr_db",)}, {"seed": 1}]
+)
 def test_other_settings_are_measured_anew(
     pictures: Path, measured: list[tuple[str, ...]], change: dict[str, Any]
 ) -> None:
@@ -120,13 +198,8 @@ def test_distances_of_all_pictures_are_not_kept(pictures: Path, measured: list[t
     assert len(measured) == 2
 
 
-def test_a_value_of_another_length_is_measured_anew(
-    pictures: Path, measured: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add = feature_cache.FeatureCache.add
-    monkeypatch.setattr(
-        feature_cache.FeatureCache, "add", lambda self, values: add(self, {key: v[:-8] for key, v in values.items()})
-    )
-    first = of(pictures)
-    assert of(pictures) == first
+def test_another_f_is_measured_anew(pictures: Path, measured: list[tuple[str, ...]]) -> None:
+    of(pictures)
+    own = str(Path(__file__).parents[2] / "examples" / "own_vae.py")
+    reconstruct(str(pictures), f"{own}:dct_vae", SETTINGS)
     assert len(measured) == 2

@@ -15,7 +15,7 @@ from vaecheck.cli import screen
 def command(
     clear: Annotated[bool, typer.Option("--clear", help="Empty it first.")] = False, json: o.Json = False
 ) -> None:
-    """What the metric networks made of your originals, kept so that a second run need not make it again.
+    """What networks and yardsticks made of your originals, kept so that a second run need not make it again.
 
     VAECHECK_CACHE is its folder, VAECHECK_CACHE_GB its limit: 2 unless it is set, 0 for none.
     """

@@ -60,7 +60,8 @@ class Ready:
     """One picture, decoded and fitted.
 
     array: (channels, H, W), uint8, or float32 in [0, 255] where it has more than 8 bits (with 3 channels never, but
-    for a public fit of floats). digest: sha256 of the array.
+    for a public fit of floats). digest: sha256 of the array, and of where its
+    padding begins.
     """
 
     id: str
@@ -89,8 +90,9 @@ def prepare(entry: Entry, intake: Intake) -> Ready | SkippedImage:
     fitted = planes[0]
     notes = picture.notes | ({"enlarged"} if fitted.enlarged else frozenset())
     array = np.ascontiguousarray(np.concatenate([plane.array.transpose(2, 0, 1) for plane in planes]))
-    return Ready(entry.id, array, fitted.valid, notes, _digest(array))
+    return Ready(entry.id, array, fitted.valid, notes, _digest(array, fitted.valid))
 
 
-def _digest(array: NDArray[np.generic]) -> bytes:
-    return hashlib.sha256(f"{array.dtype} {array.shape}\n".encode() + array.tobytes()).digest()
+def _digest(array: NDArray[np.generic], valid: tuple[int, int]) -> bytes:
+    padded = f" {valid}" if valid != array.shape[1:] else ""
+    return hashlib.sha256(f"{array.dtype} {array.shape}{padded}\n".encode() + array.tobytes()).digest()

@@ -16,8 +16,8 @@ _AXES = {"latent_values": ("latent values", 1), "seconds_per_image": ("ms/pictur
 BEST, UNRELIABLE = "*", "~"
 MARKS = f"{BEST} best figure, {UNRELIABLE} unreliable, see the notes"
 BEYOND_CHANCE = (
-    f"A difference is beyond chance where its interval leaves out 0 and p is below {ALPHA}. p: of no difference, after "
-    "Holm's correction for all of them."
+    f"A difference is beyond chance where its interval leaves out 0 and p is below {ALPHA}. p: how often chance "
+    "alone shows as large a difference, after Holm's correction for all differences."
 )
 
 

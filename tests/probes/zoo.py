@@ -393,7 +393,8 @@ DEFECTS: dict[str, Defect] = {
 
 def _kl_f8_tiny() -> tuple[nn.Module, float | None]:
     with resources.as_file(resources.files("vaecheck") / "assets" / "kl-f8-tiny") as folder:
-        return KLAutoencoder.load(folder), 0.584659
+        model = KLAutoencoder.load(folder)
+    return model, model.config.scaling_factor
 
 
 def _taef2() -> tuple[nn.Module, float | None]:

@@ -53,7 +53,8 @@ def yardsticks(
         return ()
     bicubic = Bicubic(bench.vae.card.f, bench.vae.card.image_channels)
     built = {"bicubic": bench.catalogue.build(comparable), "linear": bench.catalogue.build(comparable)}
-    digests = {image_id: loader.digests[image_id] for image_id in chosen}
+    all_digests = loader.digests
+    digests = {image_id: all_digests[image_id] for image_id in chosen}
     kept = _Kept(bench, digests, built)
     if not kept.read() and _measure(bench, chosen, bicubic, built) == [digests, digests]:
         kept.write()
